@@ -1,0 +1,8 @@
+//! The command line: one file per command.
+
+use std::process::ExitCode;
+
+/// Runs the command that the arguments name.
+pub async fn run() -> ExitCode {
+    ExitCode::SUCCESS
+}

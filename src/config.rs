@@ -1,0 +1,163 @@
+//! `rowgate.toml` + environment + flags → one validated [`Config`].
+//!
+//! Everything past this module works with checked values: a `Config` that exists can be served.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::pg::url::ConnectUrl;
+
+/// Everything `rowgate serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Listening, connection limits, draining.
+    pub server: ServerConfig,
+    /// Where `PostgreSQL` is and how many connections may be held.
+    pub database: DatabaseConfig,
+    /// Whose tokens are accepted.
+    pub auth: AuthConfig,
+    /// Which browsers' pages may call.
+    pub cors: CorsConfig,
+    /// What a single request may cost.
+    pub limits: LimitsConfig,
+    /// The key that seals claims.
+    pub seal: SealConfig,
+    /// What is logged and how.
+    pub log: LogConfig,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where `/metrics` and the health endpoints are served for operators; none: not served.
+    pub admin_listen: Option<SocketAddr>,
+    /// Client connections held at once; more wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// A connection that has not sent a whole request head by then is closed.
+    pub header_timeout: Duration,
+    /// A request whose body is not complete by then is answered with 408.
+    pub body_timeout: Duration,
+    /// A client that takes no byte of its answer for this long is cut off.
+    pub write_timeout: Duration,
+    /// After SIGTERM: how long running requests may go on before they are cancelled.
+    pub drain_timeout: Duration,
+    /// How long `serve` waits at start for the database and the issuers' keys.
+    pub startup_timeout: Duration,
+}
+
+/// `[database]`
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// Login of requests with a valid token.
+    pub authenticated: ConnectUrl,
+    /// Login of requests without a token.
+    pub anonymous: ConnectUrl,
+    /// Login of the owner (`DATABASE_URL`): administrative commands, and the seal key at start.
+    pub owner: Option<ConnectUrl>,
+    /// Connections per role.
+    pub pool_size: usize,
+    /// How long a request waits for a free connection before it is answered with 503.
+    pub acquire_timeout: Duration,
+    /// Requests that may wait for a connection of one role; the next one is answered with 503 at once.
+    pub max_waiting: usize,
+    /// Limit on connecting and logging in.
+    pub connect_timeout: Duration,
+    /// A connection older than this is replaced when it is next idle.
+    pub max_lifetime: Duration,
+    /// The `search_path` of every session.
+    pub search_path: String,
+    /// Whether a `Neon-Connection-String` that names another database is refused.
+    pub match_database_name: bool,
+}
+
+/// `[auth]` and `[[issuer]]`
+#[derive(Clone, Debug)]
+pub struct AuthConfig {
+    /// Whether requests without a token run as the anonymous role (otherwise 401).
+    pub anonymous: bool,
+    /// At least one.
+    pub issuers: Vec<IssuerConfig>,
+    /// Verified tokens remembered, so that each is verified once.
+    pub token_cache_entries: usize,
+}
+
+/// One issuer whose tokens are accepted.
+#[derive(Clone, Debug)]
+pub struct IssuerConfig {
+    /// The `iss` that its tokens carry, byte for byte.
+    pub url: String,
+    /// Where its key set is fetched from.
+    pub jwks_url: String,
+    /// The audiences of which a token must name at least one; empty: `aud` is not checked.
+    pub audiences: Vec<String>,
+    /// Signature algorithms accepted from this issuer.
+    pub algorithms: Vec<jsonwebtoken::Algorithm>,
+    /// Tolerated clock difference for `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+}
+
+/// `[cors]`
+#[derive(Clone, Debug)]
+pub struct CorsConfig {
+    /// Origins whose pages may read answers; `["*"]` means all.
+    pub allowed_origins: Vec<String>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct LimitsConfig {
+    /// Bytes of a request's body (413 beyond).
+    pub request_bytes: usize,
+    /// Bytes of a request's head (431 beyond).
+    pub header_bytes: usize,
+    /// Bytes of an answer (507 beyond, or a broken-off body once streaming began).
+    pub answer_bytes: u64,
+    /// Answers up to this many bytes are sent whole with Content-Length, larger ones are streamed.
+    pub stream_threshold: usize,
+    /// Time in the database; then the statement is cancelled (504).
+    pub deadline: Duration,
+    /// Statements in one batch.
+    pub batch_statements: usize,
+}
+
+/// `[seal]`: how claims are protected on their way into SQL.
+#[derive(Clone, Debug, Default)]
+pub struct SealConfig {
+    /// Key id and key; none: read at start over the owner's connection.
+    pub key: Option<SealKeyConfig>,
+}
+
+/// A seal key as configured: `<kid>:<64 hex digits>`.
+#[derive(Clone)]
+pub struct SealKeyConfig {
+    /// Key id, `[0-9a-z]{1,16}`.
+    pub kid: String,
+    /// The HMAC key.
+    pub key: [u8; 32],
+}
+
+impl std::fmt::Debug for SealKeyConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealKeyConfig").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// JSON lines, or text for people.
+    pub format: LogFormat,
+    /// A `tracing` filter such as `info` or `rowgate=debug`.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// Coloured text.
+    Pretty,
+}

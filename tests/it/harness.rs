@@ -1,0 +1,1 @@
+//! What tests share: a `PostgreSQL` cluster, an issuer, a gateway.

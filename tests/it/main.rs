@@ -1,0 +1,3 @@
+//! Every behaviour of the gateway, against a real `PostgreSQL` and real HTTP.
+
+mod harness;

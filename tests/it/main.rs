@@ -1,3 +1,4 @@
 //! Every behaviour of the gateway, against a real `PostgreSQL` and real HTTP.
 
 mod harness;
+mod identity;

@@ -2,3 +2,7 @@
 
 mod dev;
 mod harness;
+mod hostile;
+mod http_behaviour;
+mod identity;
+mod sql_over_http;

@@ -1,1 +1,282 @@
-//! (skeleton)
+//! How far a caller's statement can be trusted to leave nothing behind on its connection.
+//!
+//! Decides on the text alone, and errs on one side only: a statement is [`Admission::Plain`] when
+//! nothing in it can name a function, a relation or a command that changes session state; everything
+//! else is [`Admission::Suspect`] and gets a connection that nobody uses afterwards. It is no judge of
+//! what a caller may see: that is the database's.
+//!
+//! Why looking for words is enough. A function runs only when the statement names it, and every
+//! spelling of a name (plain, quoted, `f(x)`, `(x).f`, in a cast, in an operator's arguments) contains
+//! it as an unbroken run of letters, save for the escapes of `U&"…"`, which make a statement suspect.
+//! Texts inside literals and comments are looked at as well, which costs nothing but a false alarm.
+//! Code that the application attached to its own tables (triggers, defaults, policies, casts,
+//! operators) runs without being named; it is the owner's, and trusted like the owner.
+
+use std::collections::HashSet;
+
+use crate::pg::sql::CallerSql;
+
+/// What a statement's text says about the session it will leave behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Leaves nothing that outlives its transaction but its own plan and sequence positions.
+    Plain,
+    /// May leave something: runs on a clean connection that is closed afterwards.
+    Suspect,
+}
+
+/// A statement that cannot be run at all, whoever sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// BEGIN, COMMIT and their kin: the gateway opens and ends transactions.
+    #[error("transaction control is not available: each request is one transaction")]
+    TransactionControl,
+    /// COPY speaks a protocol of its own.
+    #[error("COPY is not available over HTTP")]
+    Copy,
+}
+
+/// Statements that begin with one of these may be plain.
+const PLAIN_STARTS: [&str; 7] = ["select", "insert", "update", "delete", "with", "values", "table"];
+
+/// Statements that begin with one of these end or begin transactions.
+const TRANSACTION_STARTS: [&str; 8] =
+    ["begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release"];
+
+/// Relations and functions of the system, and large objects.
+const SUSPECT_PREFIXES: [&str; 2] = ["pg_", "lo_"];
+
+/// Names with a suspect prefix that only compute (pg_proc.dat: immutable or stable, no side effects).
+const HARMLESS: [&str; 5] =
+    ["pg_typeof", "pg_column_size", "pg_size_pretty", "pg_size_bytes", "pg_input_is_valid"];
+
+/// Words that make temporary objects, and functions that run SQL from a string although they are
+/// declared stable.
+const SUSPECT_WORDS: [&str; 14] = [
+    "temp",
+    "temporary",
+    "crosstab",
+    "crosstab2",
+    "crosstab3",
+    "crosstab4",
+    "crosstabn",
+    "connectby",
+    "xpath_table",
+    "table_to_xml",
+    "table_to_xml_and_xmlschema",
+    "schema_to_xml",
+    "schema_to_xml_and_xmlschema",
+    "database_to_xml",
+];
+
+/// Postgres cuts identifiers to this many bytes (`NAMEDATALEN` - 1), so a longer spelling stands for the
+/// name that it begins with.
+const LONGEST_NAME: usize = 63;
+
+/// The words that make a statement suspect.
+#[derive(Debug, Default)]
+pub struct Vocabulary {
+    suspect: HashSet<Box<str>>,
+}
+
+impl Vocabulary {
+    /// Takes the lower-case names of all functions whose effects may outlive a transaction.
+    #[must_use]
+    pub fn new(functions: HashSet<Box<str>>) -> Self {
+        let mut suspect = HashSet::new();
+        for name in &functions {
+            // A quoted name may hold any character; its first unbroken run of letters stands for it.
+            suspect.extend(words(name).take(1).map(Box::from));
+        }
+        suspect.extend(SUSPECT_WORDS.map(Box::from));
+        Self { suspect }
+    }
+
+    /// Judges one statement. Takes time linear in its length.
+    pub fn judge(&self, sql: CallerSql<'_>) -> Result<Admission, Refusal> {
+        let text = sql.text();
+        let Some(first) = first_word(text) else {
+            return Ok(Admission::Suspect);
+        };
+        let mut folded = String::with_capacity(LONGEST_NAME);
+        fold(first, &mut folded);
+        if TRANSACTION_STARTS.contains(&folded.as_str()) || is_prepare_transaction(text, &folded) {
+            return Err(Refusal::TransactionControl);
+        }
+        if folded == "copy" {
+            return Err(Refusal::Copy);
+        }
+        let plain = PLAIN_STARTS.contains(&folded.as_str())
+            && !has_unicode_identifier(text)
+            && words(text).all(|word| self.is_harmless(word, &mut folded));
+        Ok(if plain { Admission::Plain } else { Admission::Suspect })
+    }
+
+    fn is_harmless(&self, word: &str, folded: &mut String) -> bool {
+        fold(&word[..word.floor_char_boundary(LONGEST_NAME)], folded);
+        if SUSPECT_PREFIXES.iter().any(|prefix| folded.starts_with(prefix)) {
+            return HARMLESS.contains(&folded.as_str());
+        }
+        !self.suspect.contains(folded.as_str())
+    }
+}
+
+/// Postgres folds ASCII letters only in a UTF-8 database; so does this.
+fn fold(word: &str, folded: &mut String) {
+    folded.clear();
+    folded.push_str(word);
+    folded.make_ascii_lowercase();
+}
+
+/// Every unbroken run of characters that an identifier may consist of (scan.l: `ident_cont`).
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_' && c != '$')
+        .filter(|word| !word.is_empty())
+}
+
+/// `U&"…"` spells an identifier with escapes, so that its letters need not stand in the text.
+fn has_unicode_identifier(text: &str) -> bool {
+    text.as_bytes().windows(3).any(|w| matches!(w, [b'u' | b'U', b'&', b'"']))
+}
+
+fn is_prepare_transaction(text: &str, first: &str) -> bool {
+    first == "prepare"
+        && words(text).nth(1).is_some_and(|second| second.eq_ignore_ascii_case("transaction"))
+}
+
+/// The first word that Postgres' scanner would see: past white space, comments, parentheses and empty
+/// statements. `None` if the text begins with anything else, or holds nothing.
+fn first_word(mut text: &str) -> Option<&str> {
+    loop {
+        text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '(' | ';'));
+        if let Some(comment) = text.strip_prefix("--") {
+            text = comment.split_once(['\n', '\r']).map_or("", |(_, rest)| rest);
+        } else if text.starts_with("/*") {
+            text = after_block_comment(text)?;
+        } else {
+            break;
+        }
+    }
+    words(text).next().filter(|word| text.starts_with(word))
+}
+
+/// What follows the block comment at the start of `text`; block comments nest (scan.l: `xcdepth`).
+fn after_block_comment(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    let (mut depth, mut at) = (0_usize, 0_usize);
+    while at + 1 < bytes.len() {
+        match &bytes[at..at + 2] {
+            b"/*" => {
+                depth += 1;
+                at += 2;
+            }
+            b"*/" => {
+                depth -= 1;
+                at += 2;
+                if depth == 0 {
+                    return Some(&text[at..]);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(sql: &str) -> Result<Admission, Refusal> {
+        let functions = ["set_config", "pg_sleep", "add_todo", "my func"].map(Box::from);
+        Vocabulary::new(HashSet::from(functions)).judge(CallerSql::new(sql).unwrap())
+    }
+
+    #[test]
+    fn ordinary_statements_are_plain() {
+        for sql in [
+            "select * from todos where id = $1",
+            "  /* a /* nested */ comment */ -- and another\n (select 1)",
+            "INSERT INTO todos (task) VALUES ('x') RETURNING id",
+            "with t as (select 1) update todos set task = 'y'",
+            "select pg_typeof(id), count(*) from todos group by 1",
+            "values (1), (2)",
+            "table todos",
+        ] {
+            assert_eq!(judge(sql), Ok(Admission::Plain), "{sql}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_suspect_function_is_suspect() {
+        for sql in [
+            "select set_config('a.b', 'c', false)",
+            "select SET_CONFIG ('a.b', 'c', false)",
+            "select pg_catalog.\"set_config\"('a.b', 'c', false)",
+            "select (t).set_config from t",
+            "select t.add_todo from todos t",
+            "select U&\"\\0073et_config\"('a', 'b', false)",
+            "select u&\"!0073et_config\" uescape '!' ('a', 'b', false)",
+            "select /**/set_config/**/('a','b',false)",
+            "select \"my func\"()",
+            "select 1 from pg_settings",
+            "update pg_settings set setting = '1'",
+            "select lo_create(0)",
+        ] {
+            assert_eq!(judge(sql), Ok(Admission::Suspect), "{sql}");
+        }
+        let name: Box<str> = "f".repeat(LONGEST_NAME).into();
+        let vocabulary = Vocabulary::new(HashSet::from([name.clone()]));
+        let longer = format!("select {name}oo()");
+        assert_eq!(vocabulary.judge(CallerSql::new(&longer).unwrap()), Ok(Admission::Suspect));
+    }
+
+    #[test]
+    fn commands_other_than_the_plain_ones_are_suspect() {
+        for sql in [
+            "set search_path = x",
+            "reset all",
+            "listen x",
+            "prepare p as select 1",
+            "declare c cursor with hold for select 1",
+            "create temp table x ()",
+            "select 1 into temp t",
+            "select 1 into temporary t",
+            "do $$ begin end $$",
+            "explain analyze select 1",
+            "lock todos",
+            "",
+            "-- nothing",
+            "/* open",
+            "\"select\" 1",
+        ] {
+            assert_eq!(judge(sql), Ok(Admission::Suspect), "{sql}");
+        }
+    }
+
+    #[test]
+    fn transaction_control_and_copy_are_refused_however_they_are_dressed() {
+        for sql in [
+            "commit",
+            "; ; COMMIT",
+            "/* x */ Rollback to a",
+            "-- x\nbegin",
+            "--x\rend",
+            "start transaction",
+            "savepoint a",
+            "release a",
+            "abort",
+            "prepare transaction 'x'",
+        ] {
+            assert_eq!(judge(sql), Err(Refusal::TransactionControl), "{sql}");
+        }
+        assert_eq!(judge(" copy todos to stdout"), Err(Refusal::Copy));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_judge_panic(sql in "[^\\x00]{0,200}") {
+            let _ = judge(&sql);
+        }
+    }
+}

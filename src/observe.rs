@@ -3,13 +3,97 @@
 //! Turns events into log lines and metrics. Must never see a token, a claim's value, SQL text or a
 //! parameter: the events have no field that could carry one.
 
+pub mod log;
+pub mod metrics;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+
+use hyper::header::HeaderValue;
+
+use crate::auth::VerifiedToken;
+use metrics::Metrics;
+
+/// What a request asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// `POST /sql`
+    Sql,
+    /// `OPTIONS /sql`
+    Preflight,
+    /// `/health/…`
+    Health,
+    /// Anything else.
+    Unknown,
+}
+
+impl Route {
+    /// As it stands in logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sql => "/sql",
+            Self::Preflight => "preflight",
+            Self::Health => "/health",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How one request went.
+#[derive(Debug)]
+pub struct RequestRecord {
+    /// Its `x-request-id`.
+    pub id: HeaderValue,
+    /// Which route it took.
+    pub route: Route,
+    /// The database role it ran as, if it came that far.
+    pub role: Option<&'static str>,
+    /// Its verified token: only the issuer's name and the hash of `sub` are ever reported.
+    pub token: Option<Arc<VerifiedToken>>,
+    /// Rows in the answer.
+    pub rows: u64,
+    /// Bytes in the answer's body.
+    pub bytes: u64,
+    /// Time spent waiting for a connection.
+    pub queued: Duration,
+    /// Time spent sending to and reading from the database.
+    pub database: Duration,
+    /// Time from the request's head to the end of the answer.
+    pub total: Duration,
+    /// HTTP status; 499 if the client did not wait.
+    pub status: u16,
+    /// SQLSTATE or the gateway's own code, if it failed.
+    pub code: Option<Cow<'static, str>>,
+}
+
+impl RequestRecord {
+    /// Nothing is known yet but the id.
+    #[must_use]
+    pub fn new(id: HeaderValue) -> Self {
+        Self {
+            id,
+            route: Route::Unknown,
+            role: None,
+            token: None,
+            rows: 0,
+            bytes: 0,
+            queued: Duration::ZERO,
+            database: Duration::ZERO,
+            total: Duration::ZERO,
+            status: 0,
+            code: None,
+        }
+    }
+}
 
 /// Something worth a log line or a metric.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// A request was answered, or given up by its client.
+    RequestFinished(RequestRecord),
     /// An issuer's key set was fetched; `keys` of it are usable.
     KeysRefreshed {
         /// The issuer's configured name.
@@ -26,15 +110,44 @@ pub enum Event {
         /// When the next attempt is made.
         retry_in: Duration,
     },
+    /// A statement was abandoned by its client or ran out of time, and was stopped.
+    StatementStopped {
+        /// Whether its backend had to be terminated.
+        terminated: bool,
+    },
+    /// The catalogue could not be read again; what was known stays in force.
+    CatalogRefreshFailed {
+        /// What went wrong, free of secrets.
+        reason: String,
+    },
+    /// A connection of a client could not be served.
+    ConnectionFailed {
+        /// What went wrong, free of secrets.
+        reason: String,
+    },
+    /// Shutting down: no new connections are taken.
+    Draining {
+        /// How long running requests may go on.
+        limit: Duration,
+    },
 }
 
 /// Where events go. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Observer {}
+pub struct Observer {
+    metrics: Arc<Metrics>,
+}
 
 impl Observer {
     /// Reports one event.
     pub fn emit(&self, event: &Event) {
-        tracing::info!(?event);
+        self.metrics.count(event);
+        log::write(event);
+    }
+
+    /// The counters, for `/metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }

@@ -1,1 +1,198 @@
-//! (skeleton)
+//! Identity + statements → one pipelined transaction.
+//!
+//! The only place that opens a session: whatever a caller sends runs behind a seal of the verified
+//! claims, in the same transaction. Must never let a caller's statement run without one, nor hand on a
+//! connection on which a statement may have left something.
+
+pub mod pipeline;
+pub mod running;
+pub mod seal;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::admit::{Admission, Refusal};
+use crate::auth::Identity;
+use crate::json::answer::AnswerError;
+use crate::json::params::ParamError;
+use crate::pg::catalog::Catalog;
+use crate::pg::pool::{AcquireError, Pool};
+use crate::pg::sql::CallerSql;
+use crate::pg::{PgError, ServerError};
+use pipeline::Sent;
+pub use running::{Progress, Running};
+use seal::Sealer;
+
+/// One statement of a request.
+#[derive(Clone, Copy)]
+pub struct Statement<'a> {
+    /// What to run.
+    pub sql: CallerSql<'a>,
+    /// Its parameters, `$1` first, as the JSON that the client wrote.
+    pub params: &'a [&'a serde_json::value::RawValue],
+    /// Rows as arrays rather than objects.
+    pub rows_as_arrays: bool,
+}
+
+/// Isolation levels, as clients name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// The same as read committed in `PostgreSQL`.
+    ReadUncommitted,
+    /// The default of `PostgreSQL`.
+    ReadCommitted,
+    /// Snapshot isolation.
+    RepeatableRead,
+    /// As if transactions ran one after the other.
+    Serializable,
+}
+
+/// How the transaction of a batch is to be opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionOptions {
+    /// Unset: the database's default.
+    pub isolation: Option<Isolation>,
+    /// READ ONLY
+    pub read_only: bool,
+    /// DEFERRABLE
+    pub deferrable: bool,
+}
+
+/// What a caller wants done, in one transaction.
+#[derive(Clone)]
+pub struct Request<'a> {
+    /// In the order in which they run.
+    pub statements: Vec<Statement<'a>>,
+    /// How the transaction is opened.
+    pub options: TransactionOptions,
+    /// Values as the text that the server prints, rather than typed JSON.
+    pub raw_text: bool,
+    /// Whether the answer is a list of results.
+    pub batch: bool,
+}
+
+/// Why a request was not carried out, or not wholly.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The database said no.
+    #[error("the database refused with {}", .0.code)]
+    Server(Box<ServerError>),
+    /// A statement that cannot be run by anybody.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A parameter without a text form.
+    #[error("parameter ${index} of statement {statement}: {source}")]
+    Parameter {
+        /// 1-based position of the statement.
+        statement: usize,
+        /// 1-based position of the parameter.
+        index: usize,
+        /// What is wrong with it.
+        source: ParamError,
+    },
+    /// More parameters than the protocol can count.
+    #[error("statement {0} has more than 65,535 parameters")]
+    TooManyParameters(usize),
+    /// No connection could be had.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The connection failed while the statement ran.
+    #[error(transparent)]
+    Connection(#[from] PgError),
+    /// A value could not be sent as JSON.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The answer exceeds the limit.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(u64),
+    /// Time was up. `confirmed`: the database has confirmed that the statement was cancelled.
+    #[error("not done within {limit:?}")]
+    Deadline {
+        /// The limit.
+        limit: Duration,
+        /// Whether the cancellation was confirmed.
+        confirmed: bool,
+    },
+    /// The statement ended the transaction, or left one open.
+    #[error("the statement interfered with the request's transaction")]
+    TransactionBroken,
+}
+
+/// What a request may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Time in the database.
+    pub deadline: Duration,
+    /// Bytes of the answer.
+    pub answer_bytes: u64,
+}
+
+/// Opens sessions for all identities.
+#[derive(Debug)]
+pub struct Sessions {
+    /// Connections that are logged in for callers with a valid token.
+    pub authenticated: Pool,
+    /// Connections that are logged in for callers without one.
+    pub anonymous: Pool,
+    /// Seals claims.
+    pub sealer: Sealer,
+    /// Knows how types print and which functions are plain.
+    pub catalog: Arc<Catalog>,
+    /// What each request may cost.
+    pub bounds: Bounds,
+}
+
+/// How often a request is sent: a second time only when the first could not have had any effect.
+const ATTEMPTS: usize = 2;
+
+impl Sessions {
+    fn pool(&self, identity: &Identity) -> &Pool {
+        match identity {
+            Identity::Anonymous => &self.anonymous,
+            Identity::Verified(_) => &self.authenticated,
+        }
+    }
+
+    /// Closes idle connections and refuses further requests.
+    pub fn close(&self) {
+        self.authenticated.close();
+        self.anonymous.close();
+    }
+
+    /// Runs a request until its answer is complete, or has reached `threshold` bytes.
+    ///
+    /// `queued` is set to the time spent waiting for a connection.
+    pub async fn run(
+        &self,
+        identity: &Identity,
+        request: &Request<'_>,
+        threshold: usize,
+        queued: &mut Duration,
+    ) -> Result<(Running, Progress), SessionError> {
+        let admission = self.admit(request)?;
+        let mut attempt = 1;
+        loop {
+            let waiting_since = Instant::now();
+            let mut lease = self.pool(identity).acquire().await?;
+            *queued += waiting_since.elapsed();
+            let sent = Sent::assemble(lease.connection(), self, identity, request, admission)?;
+            let mut running = Running::start(lease, sent, request, self, admission);
+            match running.advance(threshold).await {
+                Ok(progress) => return Ok((running, progress)),
+                Err(error) if attempt < ATTEMPTS && running.may_try_again(&error) => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn admit(&self, request: &Request<'_>) -> Result<Admission, Refusal> {
+        let vocabulary = self.catalog.vocabulary();
+        let mut admission = Admission::Plain;
+        for statement in &request.statements {
+            if vocabulary.judge(statement.sql)? == Admission::Suspect {
+                admission = Admission::Suspect;
+            }
+        }
+        Ok(admission)
+    }
+}

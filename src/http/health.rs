@@ -1,0 +1,57 @@
+//! `/health/live` and `/health/ready`: may this process get traffic?
+
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::{Answer, Gateway, json};
+use crate::error::ApiError;
+use crate::pg::pool::Pool;
+
+/// How long a pool may take to prove that its database is there.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What readiness rests on; each is `ok` or a few words without internals.
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    authenticated: &'static str,
+    anonymous: &'static str,
+    keys: String,
+}
+
+/// Answers both paths. Live: the process answers. Ready: the database lets each role in, and every
+/// issuer's keys are known.
+pub async fn answer(gateway: &Gateway, path: &str, method: &Method) -> Result<Answer, ApiError> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(ApiError::method_not_allowed("GET, HEAD"));
+    }
+    if path == "/health/live" {
+        return Ok(json(StatusCode::OK, b"{\"live\":true}".to_vec()));
+    }
+    let sessions = &gateway.sessions;
+    let (authenticated, anonymous) =
+        tokio::join!(probe(&sessions.authenticated), probe(&sessions.anonymous));
+    let keys = gateway.authenticator.ready();
+    let readiness = Readiness {
+        ready: authenticated && anonymous && keys.is_ok(),
+        authenticated: word(authenticated),
+        anonymous: word(anonymous),
+        keys: keys.map_or_else(|missing| format!("missing for {missing}"), |()| "ok".to_owned()),
+    };
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // invariant: a struct of strings always serialises.
+    Ok(json(status, serde_json::to_vec(&readiness).unwrap_or_default()))
+}
+
+fn word(ok: bool) -> &'static str {
+    if ok { "ok" } else { "unreachable" }
+}
+
+/// Whether a connection can be had: an idle one that the server has not closed, or a new one. A pool
+/// whose connections are all busy is at work, and so is its database.
+async fn probe(pool: &Pool) -> bool {
+    pool.is_exhausted() || matches!(timeout(PROBE_TIMEOUT, pool.acquire()).await, Ok(Ok(_)))
+}

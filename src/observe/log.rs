@@ -1,0 +1,76 @@
+//! Events as log lines.
+
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+use super::{Event, RequestRecord};
+use crate::config::{LogConfig, LogFormat};
+
+/// Lines that may wait for standard output before further ones are dropped (and counted): a full pipe
+/// must not stop the service.
+const LINES_WAITING: usize = 64 * 1024;
+
+/// Sends log lines to standard output from a thread of its own; ends when the guard is dropped.
+#[must_use]
+pub fn start(config: &LogConfig) -> WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_WAITING)
+        .lossy(true)
+        .finish(std::io::stdout());
+    install(config, writer);
+    guard
+}
+
+fn install(config: &LogConfig, writer: NonBlocking) {
+    // tokio_postgres logs parameters at debug level: no filter may go below info for it.
+    let filter = EnvFilter::new(format!("{},tokio_postgres=info", config.filter));
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(writer);
+    // An error means that a test or an embedding program has installed its own, which gets the events.
+    let _ = match config.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Pretty => builder.compact().try_init(),
+    };
+}
+
+/// Writes an event as one line.
+pub fn write(event: &Event) {
+    match event {
+        Event::RequestFinished(record) => request(record),
+        Event::KeysRefreshed { issuer, keys } => tracing::info!(%issuer, keys, "keys refreshed"),
+        Event::KeysRefreshFailed { issuer, reason, retry_in } => {
+            tracing::warn!(%issuer, reason, ?retry_in, "keys could not be refreshed; those known stay in force");
+        }
+        Event::StatementStopped { terminated } => {
+            tracing::info!(terminated, "a statement nobody waits for was stopped");
+        }
+        Event::CatalogRefreshFailed { reason } => {
+            tracing::warn!(reason, "the catalogue could not be read again");
+        }
+        Event::ConnectionFailed { reason } => tracing::debug!(reason, "a client's connection failed"),
+        Event::Draining { limit } => tracing::info!(?limit, "draining"),
+    }
+}
+
+fn request(record: &RequestRecord) {
+    let token = record.token.as_deref();
+    tracing::info!(
+        id = record.id.to_str().unwrap_or_default(),
+        route = record.route.name(),
+        role = record.role,
+        issuer = token.map(|token| &**token.issuer()),
+        subject = token.map(crate::auth::VerifiedToken::subject_hash),
+        status = record.status,
+        code = record.code.as_deref(),
+        rows = record.rows,
+        bytes = record.bytes,
+        queued_us = micros(record.queued),
+        database_us = micros(record.database),
+        total_us = micros(record.total),
+        "request"
+    );
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,309 @@
+//! One logged-in connection: buffers, the backend's identity, the statements prepared on it.
+//!
+//! Owned by one request at a time. Requests write into [`Connection::outbox`], flush once, and read
+//! frames until `ReadyForQuery`. A connection that is not [`Connection::is_idle`] must not be handed on.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use futures_util::FutureExt;
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use super::PgError;
+use super::cancel::CancelKey;
+use super::frame::{self, Frame, tag};
+use super::server_error::ServerError;
+use super::sql::OwnSql;
+use super::statements::Statements;
+use super::stream::Stream;
+
+/// What one read asks the kernel for, in bytes.
+const READ_CHUNK: usize = 16 * 1024;
+/// Buffers that grew beyond this many bytes are given back after the request.
+const KEEP_BUFFER: usize = 256 * 1024;
+
+/// Where a connection stands in the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// `ReadyForQuery` was read, outside a transaction.
+    Idle,
+    /// Something was sent whose `ReadyForQuery` is outstanding.
+    InFlight,
+    /// `ReadyForQuery` was read, inside a transaction.
+    InTransaction,
+    /// Fit for nothing but closing.
+    Broken,
+}
+
+/// A connection past start-up.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    inbox: BytesMut,
+    /// Bytes at the front of `inbox` that the caller of [`Self::next`] has seen.
+    consumed: usize,
+    outbox: BytesMut,
+    phase: Phase,
+    cancel_key: CancelKey,
+    statements: Statements,
+    /// The name under which this program's own statement is prepared here.
+    own_statement: Arc<str>,
+    /// The longest message that is taken in, in bytes.
+    frame_limit: usize,
+    connected_at: Instant,
+}
+
+/// The transaction status in `ReadyForQuery` when no transaction is open.
+const STATUS_IDLE: u8 = b'I';
+
+impl Connection {
+    /// Takes over a stream on which start-up has been completed up to `ReadyForQuery`.
+    #[must_use]
+    pub fn new(stream: Stream, inbox: BytesMut, cancel_key: CancelKey, statements: Statements) -> Self {
+        Self {
+            stream,
+            inbox,
+            consumed: 0,
+            outbox: BytesMut::with_capacity(READ_CHUNK),
+            phase: Phase::Idle,
+            cancel_key,
+            statements,
+            own_statement: Arc::from(""),
+            frame_limit: usize::MAX,
+            connected_at: Instant::now(),
+        }
+    }
+
+    /// The backend's process id: what a seal is bound to.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.cancel_key.pid
+    }
+
+    /// What it takes to cancel whatever runs here.
+    #[must_use]
+    pub fn cancel_key(&self) -> &CancelKey {
+        &self.cancel_key
+    }
+
+    /// When the login was completed.
+    #[must_use]
+    pub fn connected_at(&self) -> Instant {
+        self.connected_at
+    }
+
+    /// Whether the last thing read was `ReadyForQuery` outside a transaction.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    /// Whether a statement may be running that nobody waits for.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        self.phase == Phase::InFlight
+    }
+
+    /// Marks the connection as unfit for another request.
+    pub fn condemn(&mut self) {
+        self.phase = Phase::Broken;
+    }
+
+    /// Where frontend messages are assembled until [`Self::flush`].
+    pub fn outbox(&mut self) -> &mut BytesMut {
+        &mut self.outbox
+    }
+
+    /// The statements prepared here, by their text.
+    pub fn statements(&mut self) -> &mut Statements {
+        &mut self.statements
+    }
+
+    /// Prepares this program's own statement, under a name that nobody can guess.
+    pub async fn prepare_own(&mut self, sql: OwnSql) -> Result<(), PgError> {
+        self.own_statement = self.statements.fresh_name();
+        frontend::parse(&self.own_statement, sql.0, [], &mut self.outbox)?;
+        frontend::sync(&mut self.outbox);
+        self.flush().await?;
+        self.until_ready().await
+    }
+
+    /// The name that [`Self::prepare_own`] chose.
+    #[must_use]
+    pub fn own_statement(&self) -> Arc<str> {
+        Arc::clone(&self.own_statement)
+    }
+
+    /// Refuses messages longer than `bytes` from now on.
+    pub fn limit_frames(&mut self, bytes: usize) {
+        self.frame_limit = bytes;
+    }
+
+    /// Ends the transaction that a failed statement left open.
+    pub async fn roll_back(&mut self) -> Result<(), PgError> {
+        frontend::query("rollback", &mut self.outbox)?;
+        self.flush().await?;
+        self.until_ready().await
+    }
+
+    /// Whether an idle connection still works as far as the socket tells, without waiting.
+    ///
+    /// The server may have sent notices or parameter changes meanwhile; anything else, and the end of
+    /// the stream, means that it is gone.
+    pub fn is_alive(&mut self) -> bool {
+        if self.phase != Phase::Idle {
+            return false;
+        }
+        self.inbox.reserve(READ_CHUNK);
+        match self.stream.read_buf(&mut self.inbox).now_or_never() {
+            None => true,
+            Some(Ok(n)) if n > 0 => self.only_chatter_pending(),
+            Some(_) => false,
+        }
+    }
+
+    fn only_chatter_pending(&mut self) -> bool {
+        while let Ok(Some(length)) = frame::length(&self.inbox) {
+            if length > self.inbox.len() {
+                break;
+            }
+            if !is_chatter(self.inbox[0]) {
+                return false;
+            }
+            self.inbox.advance(length);
+        }
+        true
+    }
+
+    /// Sends the outbox. While the server is too busy answering to read, its answers are taken in, so
+    /// that a long pipeline cannot block both sides.
+    pub async fn flush(&mut self) -> Result<(), PgError> {
+        self.phase = Phase::InFlight;
+        let sent = poll_fn(|cx| self.poll_send(cx)).await;
+        if sent.is_err() {
+            self.phase = Phase::Broken;
+        }
+        Ok(sent?)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outbox.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.outbox)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(n) => self.outbox.advance(n),
+                Poll::Pending => {
+                    while self.poll_fill(cx)?.is_ready() {}
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.outbox.clear();
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inbox.reserve(READ_CHUNK);
+        let read = pin!(self.stream.read_buf(&mut self.inbox));
+        if ready!(read.poll(cx))? == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next message that concerns the request; notices and the like are passed over.
+    ///
+    /// `ReadyForQuery` outside a transaction makes the connection idle; inside one it is not fit for the
+    /// next request before [`Self::roll_back`].
+    pub async fn next(&mut self) -> Result<Frame<'_>, PgError> {
+        loop {
+            self.inbox.advance(self.consumed);
+            self.consumed = 0;
+            let length = self.fill_frame().await?;
+            self.consumed = length;
+            if !is_chatter(self.inbox[0]) {
+                break;
+            }
+            if self.client_encoding_left_utf8() {
+                self.phase = Phase::Broken;
+                return Err(PgError::Protocol("client_encoding was changed from UTF8"));
+            }
+        }
+        let frame = frame::whole(&self.inbox[..self.consumed]);
+        if frame.tag == tag::READY {
+            let status = *frame.body.first().ok_or(PgError::Protocol("an empty ReadyForQuery"))?;
+            self.phase = if status == STATUS_IDLE { Phase::Idle } else { Phase::InTransaction };
+        }
+        Ok(frame)
+    }
+
+    async fn fill_frame(&mut self) -> Result<usize, PgError> {
+        loop {
+            if let Some(length) = frame::length(&self.inbox)? {
+                if length > self.frame_limit {
+                    return Err(PgError::FrameTooLong);
+                }
+                if length <= self.inbox.len() {
+                    return Ok(length);
+                }
+                self.inbox.reserve(length - self.inbox.len());
+            }
+            self.inbox.reserve(READ_CHUNK);
+            match self.stream.read_buf(&mut self.inbox).await {
+                Ok(0) => {
+                    self.phase = Phase::Broken;
+                    return Err(PgError::Io(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.phase = Phase::Broken;
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    /// Whether the message at the front of the inbox reports an encoding whose bytes are not UTF-8.
+    fn client_encoding_left_utf8(&self) -> bool {
+        let frame = frame::whole(&self.inbox[..self.consumed]);
+        frame.tag == tag::PARAMETER_STATUS
+            && frame.body.strip_prefix(b"client_encoding\0").is_some_and(|value| value != b"UTF8\0")
+    }
+
+    /// Reads up to `ReadyForQuery`, for statements of our own whose rows do not matter.
+    pub async fn until_ready(&mut self) -> Result<(), PgError> {
+        let mut refused = None;
+        loop {
+            let frame = self.next().await?;
+            match frame.tag {
+                tag::READY => break,
+                tag::ERROR => refused = Some(ServerError::parse(frame.body)?),
+                _ => {}
+            }
+        }
+        refused.map_or(Ok(()), |error| Err(PgError::Server(Box::new(error))))
+    }
+
+    /// Gives back the memory that an unusually large request needed.
+    pub fn trim(&mut self) {
+        self.inbox.advance(self.consumed);
+        self.consumed = 0;
+        if self.inbox.is_empty() && self.inbox.capacity() > KEEP_BUFFER {
+            self.inbox = BytesMut::with_capacity(READ_CHUNK);
+        }
+        if self.outbox.capacity() > KEEP_BUFFER {
+            self.outbox = BytesMut::with_capacity(READ_CHUNK);
+        }
+    }
+}
+
+/// Messages that may arrive at any time and say nothing about a request (protocol chapter
+/// "Asynchronous Operations").
+fn is_chatter(tag: u8) -> bool {
+    matches!(tag, tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS)
+}

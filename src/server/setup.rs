@@ -1,0 +1,173 @@
+//! What has to be true before the first request is taken.
+
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::ServeError;
+use crate::auth::Authenticator;
+use crate::config::{Config, DatabaseConfig, SealKeyConfig};
+use crate::http::Gateway;
+use crate::http::cors::Cors;
+use crate::observe::Observer;
+use crate::pg::catalog::Catalog;
+use crate::pg::connect::Connector;
+use crate::pg::control::{self, ControlError};
+use crate::pg::pool::{Pool, PoolOptions};
+use crate::pg::roles;
+use crate::pg::url::ConnectUrl;
+use crate::policy;
+use crate::session::seal::Sealer;
+use crate::session::{Bounds, Sessions, pipeline};
+
+/// The pause between two attempts to reach a database that is not there yet.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// The server's own time limit comes into force this long after ours, should ours fail.
+const BACKSTOP: Duration = Duration::from_secs(5);
+/// Says what the key derived from the seal key is for.
+const SUBJECT_KEY_LABEL: &[u8] = b"rowgate: subjects in logs";
+
+/// Assembles the gateway. The receiver ends when no clean-up task is left.
+pub async fn gateway(
+    config: Config,
+    observer: Observer,
+) -> Result<(Gateway, mpsc::Receiver<()>), ServeError> {
+    let began = Instant::now();
+    let database = &config.database;
+    verify_role(database, &database.authenticated, began, &config).await?;
+    verify_role(database, &database.anonymous, began, &config).await?;
+    let key = seal_key(&config).await?;
+
+    let catalog = Catalog::load(database.authenticated.clone(), observer.clone())
+        .await
+        .map_err(|source| ServeError::Database { waited: began.elapsed(), source })?;
+    catalog.spawn_refresher();
+    let authenticator = Authenticator::new(&config.auth, &subject_key(&key), observer.clone())?;
+    let patience = config.server.startup_timeout.saturating_sub(began.elapsed());
+    authenticator.wait_ready(patience.max(RETRY_PAUSE)).await?;
+
+    let (sender, cleanups) = mpsc::channel(1);
+    let pool = |url: &ConnectUrl| {
+        Pool::new(connector(&config, url), pool_options(database), sender.clone(), observer.clone())
+    };
+    let sessions = Sessions {
+        authenticated: pool(&database.authenticated)?,
+        anonymous: pool(&database.anonymous)?,
+        sealer: Sealer::new(&key),
+        catalog,
+        bounds: Bounds {
+            deadline: config.limits.deadline,
+            answer_bytes: config.limits.answer_bytes,
+        },
+    };
+    let cors = Cors::new(&config.cors);
+    Ok((Gateway { config, authenticator, sessions, observer, cors }, cleanups))
+}
+
+/// Connects as a login role, waiting for a database that is still starting, and makes sure that the
+/// role is harmless.
+async fn verify_role(
+    database: &DatabaseConfig,
+    url: &ConnectUrl,
+    began: Instant,
+    config: &Config,
+) -> Result<(), ServeError> {
+    let client = connect_patiently(url, began, config.server.startup_timeout).await?;
+    let report = roles::verify_login_role(&client, database.authenticated.user())
+        .await
+        .map_err(|error| ServeError::Role(error.to_string()))?;
+    report.into_result().map_err(|error| ServeError::Role(error.to_string()))
+}
+
+async fn connect_patiently(
+    url: &ConnectUrl,
+    began: Instant,
+    patience: Duration,
+) -> Result<tokio_postgres::Client, ServeError> {
+    loop {
+        match control::connect(url).await {
+            Ok(client) => return Ok(client),
+            Err(source) if began.elapsed() > patience || is_final(&source) => {
+                return Err(ServeError::Database { waited: began.elapsed(), source });
+            }
+            Err(_) => sleep(RETRY_PAUSE).await,
+        }
+    }
+}
+
+/// Whether waiting cannot help: the server answered, and refused the login or the database.
+fn is_final(error: &ControlError) -> bool {
+    matches!(error, ControlError::Refused { .. } | ControlError::Tls { .. })
+}
+
+/// The configured key, or the newest one in the database.
+async fn seal_key(config: &Config) -> Result<SealKeyConfig, ServeError> {
+    if let Some(key) = &config.seal.key {
+        return Ok(key.clone());
+    }
+    let Some(owner) = &config.database.owner else {
+        return Err(ServeError::SealKey(
+            "set ROWGATE_SEAL_KEY_FILE to what `rowgate keys export` wrote, or DATABASE_URL to the owner's \
+             connection, over which the key is read"
+                .to_owned(),
+        ));
+    };
+    let failed = |error: &dyn std::error::Error| ServeError::SealKey(error.to_string());
+    let client = control::connect(owner).await.map_err(|e| failed(&e))?;
+    policy::read_seal_key(&client).await.map_err(|e| failed(&e))
+}
+
+/// A key for hashing subjects: the same in every gateway of one database, and no help in forging seals.
+fn subject_key(seal: &SealKeyConfig) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &seal.key);
+    let tag = hmac::sign(&key, SUBJECT_KEY_LABEL);
+    let mut derived = [0; 32];
+    derived.copy_from_slice(tag.as_ref());
+    derived
+}
+
+fn pool_options(database: &DatabaseConfig) -> PoolOptions {
+    PoolOptions {
+        size: database.pool_size,
+        max_waiting: database.max_waiting,
+        acquire_timeout: database.acquire_timeout,
+        max_lifetime: database.max_lifetime,
+    }
+}
+
+/// Settings that the answers depend on, or that bound what a session can do. Sent at start-up they win
+/// over settings of the role and database, and survive RESET ALL.
+fn connector(config: &Config, url: &ConnectUrl) -> Connector {
+    let backstop = (config.limits.deadline + BACKSTOP).as_millis().to_string();
+    let fixed = [
+        ("client_encoding", "UTF8"),
+        ("DateStyle", "ISO, MDY"),
+        ("IntervalStyle", "postgres"),
+        ("TimeZone", "UTC"),
+        ("bytea_output", "hex"),
+        ("extra_float_digits", "1"),
+        ("row_security", "on"),
+        ("standard_conforming_strings", "on"),
+        ("default_transaction_isolation", "read committed"),
+        ("default_transaction_read_only", "off"),
+        ("default_transaction_deferrable", "off"),
+        ("client_connection_check_interval", "1000"),
+    ];
+    let settings = fixed
+        .map(|(name, value)| (name, value.to_owned()))
+        .into_iter()
+        .chain([
+            ("search_path", config.database.search_path.clone()),
+            ("statement_timeout", backstop.clone()),
+            ("idle_in_transaction_session_timeout", backstop),
+        ])
+        .collect();
+    Connector {
+        url: url.clone(),
+        settings,
+        prepare: pipeline::OPEN,
+        timeout: config.database.connect_timeout,
+    }
+}

@@ -1,0 +1,94 @@
+//! The seal that makes claims believable inside the database.
+//!
+//! `auth.session()` believes `request.jwt.claims` only together with
+//! HMAC-SHA256(key, pid ‖ '.' ‖ kid ‖ '.' ‖ exp ‖ claims): a caller's own SQL can write the settings, but
+//! cannot compute that. The process id binds it to one connection, `exp` to half a minute.
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::hmac;
+
+use crate::auth::Identity;
+use crate::config::SealKeyConfig;
+
+/// How long a seal is worth something, at most.
+pub const SEAL_LIFETIME: Duration = Duration::from_secs(30);
+
+/// What stands in the settings of a request without a token. It is sealed like any other, so that
+/// nothing an earlier statement left behind could pass for it.
+const ANONYMOUS_CLAIMS: &str = r#"{"role":"anonymous"}"#;
+
+/// Bytes of the hexadecimal HMAC.
+const HEX_TAG: usize = 64;
+
+/// Seals claims with one key.
+#[derive(Debug)]
+pub struct Sealer {
+    kid: String,
+    key: hmac::Key,
+}
+
+impl Sealer {
+    /// A sealer that works with the configured key.
+    #[must_use]
+    pub fn new(config: &SealKeyConfig) -> Self {
+        Self { kid: config.kid.clone(), key: hmac::Key::new(hmac::HMAC_SHA256, &config.key) }
+    }
+
+    /// The claims that `identity` has in the database, as one JSON object.
+    #[must_use]
+    pub fn claims(identity: &Identity) -> &str {
+        match identity {
+            Identity::Anonymous => ANONYMOUS_CLAIMS,
+            Identity::Verified(token) => token.claims(),
+        }
+    }
+
+    /// Appends the seal of `identity`'s claims for the backend `pid`: `<64 hex>.<kid>.<exp>`.
+    pub fn seal(&self, identity: &Identity, pid: i32, out: &mut Vec<u8>) {
+        let latest = now() + SEAL_LIFETIME.as_secs();
+        let expires = match identity {
+            Identity::Anonymous => latest,
+            Identity::Verified(token) => latest.min(token.expires_at()),
+        };
+        let start = out.len();
+        out.resize(start + HEX_TAG, b'0');
+        // Writing into a Vec cannot fail.
+        let _ = write!(out, ".{}.{expires}", self.kid);
+
+        let mut context = hmac::Context::with_key(&self.key);
+        let mut number = itoa::Buffer::new();
+        context.update(number.format(pid).as_bytes());
+        context.update(&out[start + HEX_TAG..]);
+        context.update(Self::claims(identity).as_bytes());
+        // invariant: an HMAC-SHA256 tag has 32 bytes, so its hexadecimal form fits exactly.
+        let _ = hex::encode_to_slice(context.sign(), &mut out[start..start + HEX_TAG]);
+    }
+}
+
+fn now() -> u64 {
+    // invariant: the clock stands after 1970; if not, seals expire in 1970 and the database refuses all.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seal_is_the_hmac_of_pid_kid_exp_and_claims() {
+        let sealer = Sealer::new(&SealKeyConfig { kid: "k1".to_owned(), key: [7; 32] });
+        let mut out = Vec::new();
+        sealer.seal(&Identity::Anonymous, 4711, &mut out);
+        let seal = String::from_utf8(out).unwrap();
+        let mut parts = seal.split('.');
+        let (tag, kid, exp) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        assert_eq!(kid, "k1");
+        let ahead = exp.parse::<u64>().unwrap() - now();
+        assert!((29..=30).contains(&ahead), "{ahead}");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
+        let message = format!("4711.k1.{exp}{ANONYMOUS_CLAIMS}");
+        assert_eq!(tag, hex::encode(hmac::sign(&key, message.as_bytes())));
+    }
+}

@@ -48,6 +48,17 @@ pub enum Identity {
     Verified(Arc<VerifiedToken>),
 }
 
+impl Identity {
+    /// The database role that the request runs as, for logs and metrics.
+    #[must_use]
+    pub fn role(&self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Verified(_) => "authenticated",
+        }
+    }
+}
+
 /// The claims of a token that passed every check. Only the verifier makes one.
 pub struct VerifiedToken {
     claims: Box<str>,

@@ -33,6 +33,14 @@ pub enum ControlError {
         /// The server's or the system's words.
         reason: String,
     },
+    /// A server answered, and refused the login or has no such database: waiting will not help.
+    #[error("cannot log in at {target}: {reason}")]
+    Refused {
+        /// `user@host:port/database`.
+        target: String,
+        /// The server's words.
+        reason: String,
+    },
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -49,12 +57,17 @@ pub async fn connect(url: &ConnectUrl) -> Result<Client, ControlError> {
 /// Like [`connect`], with an own limit for each host.
 pub async fn connect_within(url: &ConnectUrl, limit: Duration) -> Result<Client, ControlError> {
     let mut reasons = Vec::new();
+    let mut refused = false;
     for preferred_only in url.session_attributes().passes() {
         reasons.clear();
         for (host, port) in url.hosts() {
             match timeout(limit, attempt(url, &host, port, *preferred_only)).await {
                 Ok(Ok(client)) => return Ok(client),
                 Ok(Err(AttemptError::Tls(error))) => return Err(error.into()),
+                Ok(Err(AttemptError::Refused(reason))) => {
+                    refused = true;
+                    reasons.push(at(url, &host, port, &reason));
+                }
                 Ok(Err(AttemptError::Failed(reason))) => {
                     reasons.push(at(url, &host, port, &reason));
                 }
@@ -65,7 +78,11 @@ pub async fn connect_within(url: &ConnectUrl, limit: Duration) -> Result<Client,
             }
         }
     }
-    Err(ControlError::Connect { target: url.to_string(), reason: reasons.join("; ") })
+    let (target, reason) = (url.to_string(), reasons.join("; "));
+    if refused {
+        return Err(ControlError::Refused { target, reason });
+    }
+    Err(ControlError::Connect { target, reason })
 }
 
 /// A `tokio_postgres` error in words: the server's message and SQLSTATE, or the innermost causes.
@@ -88,13 +105,24 @@ pub fn reason(error: &tokio_postgres::Error) -> String {
 
 enum AttemptError {
     Tls(TlsError),
+    Refused(String),
     Failed(String),
 }
 
 impl From<tokio_postgres::Error> for AttemptError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Failed(reason(&error))
+        let words = reason(&error);
+        match error.code() {
+            Some(code) if !is_temporary(code.code()) => Self::Refused(words),
+            _ => Self::Failed(words),
+        }
     }
+}
+
+/// Whether a server that refuses a login with this SQLSTATE may take it in a moment: it is starting,
+/// stopping, or full (classes 53 and 57).
+fn is_temporary(sqlstate: &str) -> bool {
+    sqlstate.starts_with("53") || sqlstate.starts_with("57")
 }
 
 async fn attempt(

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+pub mod dev;
+// pub mod init; (needs policy::templates)
 pub mod token;
 
 /// Runs the command that the arguments name.

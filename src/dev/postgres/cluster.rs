@@ -134,6 +134,11 @@ impl Cluster {
         Ok(Self { supervisor, place, port, password, _lock: lock })
     }
 
+    /// Whether `data_dir` holds a cluster already.
+    pub fn exists(data_dir: &Path) -> Result<bool, ClusterError> {
+        Ok(Place::all_for(data_dir)?.iter().any(|dir| dir.join("data").is_dir()))
+    }
+
     /// Stops what runs in `data_dir` unless another rowgate owns it, and removes all of it.
     pub fn remove(data_dir: &Path) -> Result<(), ClusterError> {
         for dir in Place::all_for(data_dir)? {

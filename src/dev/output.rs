@@ -1,0 +1,54 @@
+//! What `rowgate dev` says to the person who started it.
+//!
+//! Must never print a password. Tokens of the demo issuer are printed: that is what they are for.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, stdout};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+mod guide;
+
+pub use guide::Guide;
+
+/// Writes to standard output, with colours only where a person reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    coloured: bool,
+}
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+impl Output {
+    /// Coloured on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+    #[must_use]
+    pub fn for_terminal() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { coloured: stdout().is_terminal() && !refused }
+    }
+
+    fn paint(self, style: Style, text: impl Display) -> String {
+        if self.coloured { format!("{style}{text}{style:#}") } else { text.to_string() }
+    }
+
+    /// A step on the way that takes a while, or that should be known.
+    pub fn step(self, text: &str) {
+        println!("{}", self.paint(DIM, text));
+    }
+
+    /// Something was brought up to date.
+    pub fn applied(self, what: &str, outcome: &str, took: Duration) {
+        let took = self.paint(DIM, format!("({} ms)", took.as_millis()));
+        println!("{} {what}: {outcome} {took}", self.paint(GOOD, "✓"));
+    }
+
+    /// Something went wrong, and what that means for what runs.
+    pub fn failed(self, what: &str, error: &dyn Display, consequence: &str) {
+        println!("{} {what}: {error}", self.paint(BAD, "✗"));
+        println!("  {consequence}");
+    }
+}

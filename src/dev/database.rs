@@ -86,8 +86,6 @@ pub struct Database {
     pub authenticated: ConnectUrl,
     /// Logs in as `anonymous`.
     pub anonymous: ConnectUrl,
-    /// Made in this run: nobody's data is in it yet.
-    fresh: bool,
     /// In words, such as `PostgreSQL 17.6`.
     pub description: String,
     /// The private cluster it lives on.
@@ -110,15 +108,11 @@ impl Database {
         existing::open(home, existing).await
     }
 
-    /// If the database was made in this run: a connection to it that no policy binds.
-    pub async fn superuser_if_fresh(&self) -> Result<Option<Client>, DatabaseError> {
-        match &self.cluster {
-            Some(cluster) if self.fresh => {
-                let url = private::url(&cluster.superuser_url_of(self.owner.database()))?;
-                Ok(Some(control::connect(&url).await?))
-            }
-            _ => Ok(None),
-        }
+    /// On the private cluster: a connection that no policy binds.
+    pub async fn superuser(&self) -> Result<Option<Client>, DatabaseError> {
+        let Some(cluster) = &self.cluster else { return Ok(None) };
+        let url = private::url(&cluster.superuser_url_of(self.owner.database()))?;
+        Ok(Some(control::connect(&url).await?))
     }
 
     /// Lets the login roles log in. They are made by the first migration.

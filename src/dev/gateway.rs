@@ -19,7 +19,8 @@ use crate::server::{ServeError, Server};
 pub struct Gateway {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<(), ServeError>>,
+    /// None once it has ended.
+    task: Option<JoinHandle<Result<(), ServeError>>>,
 }
 
 /// The configuration of a gateway to `database` that trusts `issuer` alone.
@@ -49,7 +50,7 @@ pub async fn serve_gateway(config: Config) -> Result<Gateway, ServeError> {
         // The sender being gone means the same.
         let _ = stopped.await;
     };
-    Ok(Gateway { address, stop: Some(stop), task: tokio::spawn(server.run(shutdown)) })
+    Ok(Gateway { address, stop: Some(stop), task: Some(tokio::spawn(server.run(shutdown))) })
 }
 
 impl Gateway {
@@ -61,19 +62,23 @@ impl Gateway {
 
     /// Ends when the gateway ends by itself, which it should not.
     pub async fn ended(&mut self) -> Result<(), ServeError> {
-        flatten((&mut self.task).await)
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let outcome = flatten(task.await);
+        self.task = None;
+        outcome
     }
 
     /// Finishes what runs, and ends; at once if `hurry` completes first.
     pub async fn stop(mut self, hurry: impl Future<Output = ()>) -> Result<(), ServeError> {
         drop(self.stop.take());
         tokio::select! {
-            ended = &mut self.task => flatten(ended),
-            () = hurry => {
-                self.task.abort();
-                Ok(())
-            }
+            ended = self.ended() => return ended,
+            () = hurry => {}
         }
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        Ok(())
     }
 }
 

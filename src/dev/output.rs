@@ -3,7 +3,7 @@
 //! Must never print a password. Tokens of the demo issuer are printed: that is what they are for.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, stdout};
+use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -37,18 +37,22 @@ impl Output {
 
     /// A step on the way that takes a while, or that should be known.
     pub fn step(self, text: &str) {
-        println!("{}", self.paint(DIM, text));
+        line(self.paint(DIM, text));
     }
 
     /// Something was brought up to date.
     pub fn applied(self, what: &str, outcome: &str, took: Duration) {
         let took = self.paint(DIM, format!("({} ms)", took.as_millis()));
-        println!("{} {what}: {outcome} {took}", self.paint(GOOD, "✓"));
+        line(format_args!("{} {what}: {outcome} {took}", self.paint(GOOD, "✓")));
     }
 
     /// Something went wrong, and what that means for what runs.
     pub fn failed(self, what: &str, error: &dyn Display, consequence: &str) {
-        println!("{} {what}: {error}", self.paint(BAD, "✗"));
-        println!("  {consequence}");
+        line(format_args!("{} {what}: {error}\n  {consequence}", self.paint(BAD, "✗")));
     }
+}
+
+/// A reader that has gone away is no reason to end what runs.
+fn line(text: impl Display) {
+    let _ = writeln!(stdout(), "{text}");
 }

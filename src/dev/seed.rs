@@ -1,6 +1,6 @@
 //! A few rows, so that the first `select` shows something.
 //!
-//! Must only ever be used on a database made in this very run.
+//! Must only ever be used on the private cluster, and once.
 
 use tokio_postgres::Client;
 

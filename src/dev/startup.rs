@@ -82,8 +82,13 @@ async fn prepare_database(
     let applied = project.apply(&database.owner).await?;
     output.applied(&project.dir().display().to_string(), &applied.outcome, applied.took);
     database.enable_logins(&home.logins()).await?;
-    if let Some(superuser) = database.superuser_if_fresh().await? {
-        seed::seed(&superuser).await?;
+    if !home.seeded().exists()
+        && let Some(superuser) = database.superuser().await?
+    {
+        if let Err(error) = seed::seed(&superuser).await {
+            output.failed("the sample rows", &error, "Everything else goes on without them.");
+        }
+        std::fs::write(home.seeded(), "")?;
     }
     Ok(())
 }
@@ -104,7 +109,8 @@ async fn start_issuer(home: &Home, output: Output) -> Result<(Issuer, Endpoint),
 
 /// Going without is better than not starting: the system may have no watches left.
 fn watch(project: &Project, output: Output) -> Option<Watcher> {
-    Watcher::start(project.dir())
+    let dir = project.dir().canonicalize().map_err(notify::Error::io);
+    dir.and_then(|dir| Watcher::start(&dir))
         .inspect_err(|error| {
             let consequence =
                 "Edits are applied at the next start, or by `rowgate policies apply`.";

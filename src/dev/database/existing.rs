@@ -61,15 +61,7 @@ pub(super) async fn open(home: &Home, existing: Existing) -> Result<Database, Da
             Some(logins),
         )
     };
-    Ok(Database {
-        owner,
-        authenticated,
-        anonymous,
-        fresh: false,
-        description,
-        cluster: None,
-        logins,
-    })
+    Ok(Database { owner, authenticated, anonymous, description, cluster: None, logins })
 }
 
 /// The passwords set in an earlier run, or new ones if nobody logs in as these roles yet.

@@ -3,7 +3,7 @@
 use super::{Database, DatabaseError, LOGIN_ROLES, set_password};
 use crate::dev::home::Home;
 use crate::dev::logins::{Logins, PRIVATE};
-use crate::dev::postgres::{Binaries, Cluster, ClusterOptions};
+use crate::dev::postgres::{Binaries, Cluster, ClusterOptions, SUPERUSER};
 use crate::dev::secret;
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
@@ -28,14 +28,13 @@ pub(super) async fn open(
         None => Logins::generate(PRIVATE)?,
     };
     logins.save(&home.logins())?;
-    let fresh = prepare(&cluster, &binaries, &logins).await?;
+    prepare(&cluster, &binaries, &logins).await?;
     write_hints(home, &cluster, &logins)?;
     let [authenticated, anonymous] = LOGIN_ROLES;
     Ok(Database {
         owner: url(&cluster.url(OWNER, &logins.owner, DATABASE))?,
         authenticated: url(&cluster.url(authenticated, &logins.authenticated, DATABASE))?,
         anonymous: url(&cluster.url(anonymous, &logins.anonymous, DATABASE))?,
-        fresh,
         description: format!("PostgreSQL {}, private", binaries.version()),
         cluster: Some(cluster),
         logins: Some(logins),
@@ -62,12 +61,12 @@ async fn start(
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
-/// Brings role and database about; answers whether the database is new.
+/// Brings role and database about.
 async fn prepare(
     cluster: &Cluster,
     binaries: &Binaries,
     logins: &Logins,
-) -> Result<bool, DatabaseError> {
+) -> Result<(), DatabaseError> {
     let superuser = control::connect(&url(&cluster.superuser_url())?).await?;
     let exists = "select from pg_catalog.pg_roles where rolname = $1";
     if superuser.query_opt(exists, &[&OWNER]).await?.is_none() {
@@ -76,14 +75,14 @@ async fn prepare(
     set_password(&superuser, OWNER, &logins.owner).await?;
     let exists = "select from pg_catalog.pg_database where datname = $1";
     if superuser.query_opt(exists, &[&DATABASE]).await?.is_some() {
-        return Ok(false);
+        return Ok(());
     }
     superuser.batch_execute(&format!("create database {DATABASE} owner {OWNER}")).await?;
     if binaries.major() < PUBLIC_BELONGS_TO_OWNER {
         let inside = control::connect(&url(&cluster.superuser_url_of(DATABASE))?).await?;
         inside.batch_execute(&format!("alter schema public owner to {OWNER}")).await?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Writes the connection strings where the user's own tools find them, readable by nobody else.
@@ -98,7 +97,9 @@ fn write_hints(home: &Home, cluster: &Cluster, logins: &Logins) -> Result<(), Da
         line("DATABASE_ANONYMOUS_URL", anonymous, &logins.anonymous),
     ];
     secret::write(&home.env(), env.concat().as_bytes())?;
-    let pgpass = format!("127.0.0.1:{}:{DATABASE}:{OWNER}:{}\n", cluster.port(), logins.owner);
+    let entry =
+        |user: &str, password: &str| format!("127.0.0.1:{}:*:{user}:{password}\n", cluster.port());
+    let pgpass = entry(SUPERUSER, cluster.superuser_password()) + &entry(OWNER, &logins.owner);
     secret::write(&home.pgpass(), pgpass.as_bytes())?;
     Ok(())
 }

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{BOLD, DIM, Output};
+use super::{BOLD, DIM, Output, line};
 use crate::dev::home::Home;
+use crate::dev::postgres::SUPERUSER;
 
 /// Everything that the text names.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ const SELECT: &str = r#"{"query":"select * from todos order by id"}"#;
 impl Guide {
     /// Prints it.
     pub fn print(&self, output: Output, home: &Home) {
-        println!("{}", self.text(output, home));
+        line(self.text(output, home));
     }
 
     /// The address as a client writes it.
@@ -65,7 +66,7 @@ impl Guide {
         self.tokens(&mut text);
         self.calls(&mut text);
         self.javascript(&mut text);
-        self.owner(&mut text, home);
+        self.direct(&mut text, home);
         text.lines.join("\n") + "\n"
     }
 
@@ -104,16 +105,19 @@ impl Guide {
         text.paste("console.log(await sql`select * from todos`)");
     }
 
-    fn owner(&self, text: &mut Text, home: &Home) {
+    fn direct(&self, text: &mut Text, home: &Home) {
         let Some(port) = self.private_port else { return };
-        text.heading("As the owner of the database, past every policy:");
+        text.heading("In the database itself:");
         let database = &self.database_name;
         text.paste(format!(
-            "PGPASSFILE={} psql -h 127.0.0.1 -p {port} -U rowgate_owner {database}",
+            "PGPASSFILE={} psql -h 127.0.0.1 -p {port} -U {SUPERUSER} {database}",
             quoted(&home.pgpass())
         ));
         text.paste(format!("set -a; . {}; set +a", quoted(&path_for_dot(&home.env()))));
-        text.note("The second line sets DATABASE_URL, which `rowgate migrate` and others read.");
+        text.note(
+            "The first is a superuser: no policy binds it. The second sets DATABASE_URL to the",
+        );
+        text.note("owner's login, for `rowgate migrate`, `rowgate policies apply` and others.");
     }
 }
 

@@ -196,6 +196,12 @@ impl Cluster {
         self.url(initdb::SUPERUSER, &self.password, database)
     }
 
+    /// The superuser's password. Not for output.
+    #[must_use]
+    pub fn superuser_password(&self) -> &str {
+        &self.password
+    }
+
     /// A URL of this cluster. `password` needs no escaping if [`secret`] made it.
     #[must_use]
     pub fn url(&self, user: &str, password: &str, database: &str) -> String {

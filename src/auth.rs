@@ -7,7 +7,7 @@
 //! bearer::RawToken → token::UnverifiedToken → (issuer, key) → token::SignedClaims → VerifiedToken
 //! ```
 //!
-//! A verified token is remembered ([`cache`]), so that the second request with it costs one HMAC and
+//! A verified token is remembered (`cache`), so that the second request with it costs one HMAC and
 //! one look-up.
 
 mod bearer;
@@ -175,7 +175,7 @@ impl Authenticator {
     /// Decides who sent a request with these headers.
     ///
     /// A token seen before is answered without awaiting and without allocating. Any other is verified;
-    /// only one that names an unknown key may wait, for at most [`jwks::UNKNOWN_KEY_WAIT`].
+    /// only one that names an unknown key may wait, for at most 3 s.
     ///
     /// # Errors
     ///

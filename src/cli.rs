@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+pub mod token;
+
 /// Runs the command that the arguments name.
 pub async fn run() -> ExitCode {
     ExitCode::SUCCESS

@@ -3,3 +3,7 @@
 mod configuration;
 mod dev;
 mod harness;
+mod hostile;
+mod http_behaviour;
+mod identity;
+mod sql_over_http;

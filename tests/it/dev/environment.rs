@@ -16,9 +16,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::SOON;
+use crate::harness::cluster::PrivateCluster;
 
 /// What the last line of the guide begins with.
-const END_OF_GUIDE: &str = "owner's login";
+const END_OF_GUIDE: &str = "console.log";
 
 const SELECT: &str = r#"{"query":"select user_id, is_complete from todos"}"#;
 
@@ -34,16 +35,22 @@ struct Dev {
 impl Dev {
     /// Starts the program and reads what it prints up to the end of the guide.
     fn start(dir: &Path) -> Self {
+        Self::spawn(&mut Self::command(dir), dir)
+    }
+
+    /// The program on a copy of the sample project in `dir`.
+    fn command(dir: &Path) -> Command {
         let sql = dir.join("sql");
         if !sql.exists() {
             copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"), &sql);
         }
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rowgate"))
-            .args(["dev", "--listen", "127.0.0.1:0"])
-            .current_dir(dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowgate"));
+        command.args(["dev", "--listen", "127.0.0.1:0"]).current_dir(dir);
+        command
+    }
+
+    fn spawn(command: &mut Command, dir: &Path) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let output = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -98,12 +105,16 @@ impl Dev {
         pgpass.split(':').nth(1).unwrap().parse().unwrap()
     }
 
-    /// SIGTERM, and the program's word that all went well.
-    fn stop(mut self) {
+    /// SIGTERM, the program's word that all went well, and a look whether `PostgreSQL` is gone.
+    fn stop(self) {
         let port = self.database_port();
+        self.terminate();
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "PostgreSQL still runs");
+    }
+
+    fn terminate(mut self) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
         assert!(self.child.wait().unwrap().success());
-        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "PostgreSQL still runs");
     }
 }
 
@@ -169,6 +180,27 @@ async fn killed_environment_starts_again_with_its_data_and_its_tokens() {
     let after = second.select(Some(&first.alice)).await;
     assert_eq!(rows_of(&after), rows_of(&before));
     second.stop();
+}
+
+#[tokio::test]
+async fn existing_server_is_used_but_logins_that_may_be_in_use_are_left_alone() {
+    let server = PrivateCluster::start().await;
+    let database = server.empty_database().await;
+    let [ours, theirs] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let on_server = |dir: &Path| {
+        let mut command = Dev::command(dir);
+        command.arg("--database-url").env("DATABASE_URL", &database.owner_url);
+        command
+    };
+    for run in ["first", "again, with the passwords kept"] {
+        let dev = Dev::spawn(&mut on_server(ours.path()), ours.path());
+        assert!(rows_of(&dev.select(Some(&dev.alice)).await).is_empty(), "{run}");
+        dev.terminate();
+    }
+
+    let refused = on_server(theirs.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("DATABASE_AUTHENTICATED_URL"), "{told}");
 }
 
 #[test]

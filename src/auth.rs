@@ -29,6 +29,8 @@ use crate::config::AuthConfig;
 use crate::observe::Observer;
 
 pub use error::{AuthError, AuthSetupError};
+pub use issuer::usable_keys;
+pub use jwks::check_url as check_jwks_url;
 
 use bearer::RawToken;
 use cache::{TokenCache, TokenId};

@@ -1,11 +1,28 @@
 //! `rowgate.toml` + environment + flags → one validated [`Config`].
 //!
-//! Everything past this module works with checked values: a `Config` that exists can be served.
+//! Everything past this module works with checked values: a `Config` that exists can be served. Must
+//! never put a secret into an error; secrets come from the environment or from files only.
+
+mod database;
+mod defaults;
+mod error;
+mod file;
+mod issuers;
+mod layers;
+mod reader;
+mod secrets;
+mod sections;
+mod suggest;
+mod values;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::pg::url::ConnectUrl;
+
+pub use database::DatabaseUrls;
+pub use error::{ConfigError, Origin, Problem};
+pub use layers::{ConfigSources, Environment, Flag};
 
 /// Everything `rowgate serve` needs to know.
 #[derive(Clone, Debug)]
@@ -160,4 +177,39 @@ pub enum LogFormat {
     Json,
     /// Coloured text.
     Pretty,
+}
+
+impl Config {
+    /// Reads all sources, the later ones winning: defaults, file, environment, flags.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found, not only the first.
+    pub fn load(sources: &ConfigSources) -> Result<Self, ConfigError> {
+        sections::load(sources)
+    }
+
+    /// What a gateway with these databases and issuers runs with if nothing else is configured.
+    #[must_use]
+    pub fn with_defaults(
+        authenticated: ConnectUrl,
+        anonymous: ConnectUrl,
+        issuers: Vec<IssuerConfig>,
+    ) -> Self {
+        Self {
+            server: ServerConfig::default(),
+            database: DatabaseConfig::new(authenticated, anonymous),
+            auth: AuthConfig::new(issuers),
+            cors: CorsConfig::default(),
+            limits: LimitsConfig::default(),
+            seal: SealConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// The dotted path of every key that [`Config::load`] reads, in the order in which it reads them.
+#[must_use]
+pub fn known_keys() -> Vec<&'static str> {
+    sections::known_keys()
 }

@@ -44,6 +44,18 @@ pub(super) fn start_all(
         .collect()
 }
 
+/// Fetches an issuer's keys once, without keeping them: how many could verify its tokens.
+///
+/// # Errors
+///
+/// Why they could not be had, in words.
+pub async fn usable_keys(config: &IssuerConfig) -> Result<usize, String> {
+    let uri = check(config).map_err(|error| error.to_string())?;
+    let fetcher = Fetcher::new(jwks::needs_tls(&uri)).map_err(|error| error.to_string())?;
+    let answer = fetcher.fetch(&uri, &config.algorithms).await;
+    answer.map(|fetched| fetched.keys.len()).map_err(|error| error.to_string())
+}
+
 /// The URL of the keys, if the configuration is one that can be safe.
 fn check(config: &IssuerConfig) -> Result<Uri, AuthSetupError> {
     let issuer = || config.url.clone();

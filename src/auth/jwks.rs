@@ -142,7 +142,7 @@ pub(super) fn retry_in(failures: u32) -> Duration {
 
 /// Whether a key set may be fetched from this URL, and the URL as a client takes it. Keys that came
 /// over plain `http` could be anybody's; only a loopback connection has nobody in between.
-pub(super) fn check_url(url: &str) -> Result<Uri, String> {
+pub fn check_url(url: &str) -> Result<Uri, String> {
     let parsed = Url::parse(url).map_err(|error| format!("it is not a URL ({error})"))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err("it must not contain a user name or a password".into());

@@ -1,5 +1,6 @@
 //! Every behaviour of the gateway, against a real `PostgreSQL` and real HTTP.
 
+mod configuration;
 mod dev;
 mod harness;
 mod hostile;

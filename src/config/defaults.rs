@@ -1,0 +1,112 @@
+//! What holds where nothing is configured. `rowgate.example.toml` shows the same values; a test
+//! compares the two.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+
+use super::{
+    AuthConfig, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig, LogConfig, LogFormat,
+    ServerConfig,
+};
+use crate::pg::control;
+use crate::pg::url::ConnectUrl;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Where clients connect: from this machine only, until somebody decides otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Where an issuer publishes its keys, below its own URL.
+const JWKS_PATH: &str = "/.well-known/jwks.json";
+
+/// Clocks that are kept in step differ by less.
+pub(super) const LEEWAY: Duration = Duration::from_secs(30);
+
+/// What identity providers sign with.
+pub(super) const ALGORITHMS: [Algorithm; 3] =
+    [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: LISTEN,
+            admin_listen: None,
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(20),
+            startup_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl DatabaseConfig {
+    /// The defaults for these two logins, without an owner.
+    #[must_use]
+    pub fn new(authenticated: ConnectUrl, anonymous: ConnectUrl) -> Self {
+        Self {
+            authenticated,
+            anonymous,
+            owner: None,
+            pool_size: 10,
+            acquire_timeout: Duration::from_secs(5),
+            max_waiting: 1000,
+            connect_timeout: control::DEFAULT_CONNECT_TIMEOUT,
+            max_lifetime: Duration::from_mins(30),
+            search_path: "public".to_owned(),
+            match_database_name: true,
+        }
+    }
+}
+
+impl AuthConfig {
+    /// The defaults for these issuers.
+    #[must_use]
+    pub fn new(issuers: Vec<IssuerConfig>) -> Self {
+        Self { anonymous: true, issuers, token_cache_entries: 20_000 }
+    }
+}
+
+impl IssuerConfig {
+    /// The defaults for an issuer with this `iss`; its keys are expected below its URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        let url = url.into();
+        Self {
+            jwks_url: format!("{}{JWKS_PATH}", url.trim_end_matches('/')),
+            url,
+            audiences: Vec::new(),
+            algorithms: ALGORITHMS.to_vec(),
+            leeway: LEEWAY,
+        }
+    }
+}
+
+impl Default for CorsConfig {
+    fn default() -> Self {
+        Self { allowed_origins: vec!["*".to_owned()] }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            request_bytes: 10 * MIB,
+            header_bytes: 32 * KIB,
+            answer_bytes: 64 * MIB as u64,
+            stream_threshold: 64 * KIB,
+            deadline: Duration::from_secs(30),
+            batch_statements: 100,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, filter: "info".to_owned() }
+    }
+}

@@ -1,0 +1,177 @@
+//! Values that must not be seen: connection URLs and the seal key.
+//!
+//! They come from the environment or from files of their own. One that stands in `rowgate.toml` or on
+//! the command line is refused, and no complaint shows a value.
+
+use std::path::Path;
+
+use super::SealKeyConfig;
+use super::error::Origin;
+use super::file::Raw;
+use super::layers::{Found, variable};
+use super::reader::Reader;
+use super::values;
+use crate::pg::url::ConnectUrl;
+
+/// The names under which one secret may be given.
+pub(super) struct Secret {
+    /// The key that holds it.
+    pub(super) key: &'static str,
+    /// The key that names a file which holds it.
+    pub(super) file_key: &'static str,
+    /// The variables that users know it by: holding it, and naming a file.
+    pub(super) aliases: Option<(&'static str, &'static str)>,
+}
+
+pub(super) const OWNER: Secret = Secret {
+    key: "database.owner_url",
+    file_key: "database.owner_url_file",
+    aliases: Some(("DATABASE_URL", "DATABASE_URL_FILE")),
+};
+
+pub(super) const AUTHENTICATED: Secret = Secret {
+    key: "database.authenticated_url",
+    file_key: "database.authenticated_url_file",
+    aliases: Some(("DATABASE_AUTHENTICATED_URL", "DATABASE_AUTHENTICATED_URL_FILE")),
+};
+
+pub(super) const ANONYMOUS: Secret = Secret {
+    key: "database.anonymous_url",
+    file_key: "database.anonymous_url_file",
+    aliases: Some(("DATABASE_ANONYMOUS_URL", "DATABASE_ANONYMOUS_URL_FILE")),
+};
+
+/// The seal key's value may stand in a variable (`ROWGATE_SEAL_KEY`), but in no key of the file.
+pub(super) const SEAL: Secret =
+    Secret { key: "seal.key", file_key: "seal.key_file", aliases: None };
+
+/// A secret's text, where it came from, and whether that is a place for secrets.
+struct Revealed {
+    text: String,
+    origin: Origin,
+    may_be_secret: bool,
+}
+
+impl Secret {
+    /// The variable to recommend.
+    pub(super) fn variable(&self) -> String {
+        self.aliases.map_or_else(|| variable(self.key), |(name, _)| name.to_owned())
+    }
+
+    fn file_variable(&self) -> String {
+        self.aliases.map_or_else(|| variable(self.file_key), |(_, name)| name.to_owned())
+    }
+}
+
+impl Reader<'_> {
+    /// A connection URL, with its password from where libpq looks for one if it has none.
+    pub(super) fn url(&mut self, secret: &Secret) -> Option<ConnectUrl> {
+        let found = self.secret(secret)?;
+        let url = match ConnectUrl::parse(&found.text) {
+            Ok(url) => url,
+            Err(error) => {
+                self.problem(found.origin, secret.key, None, error.to_string());
+                return None;
+            }
+        };
+        if url.has_password() && !found.may_be_secret {
+            let complaint = format!(
+                "the URL contains a password, which does not belong here: put the whole URL into the \
+                 environment variable {} or into a file that {} names",
+                secret.variable(),
+                secret.file_variable(),
+            );
+            self.problem(found.origin, secret.key, None, complaint);
+            return None;
+        }
+        let environment = self.layers.environment;
+        Some(url.or_password_from(&|name| environment.get(name).map(str::to_owned)))
+    }
+
+    pub(super) fn seal_key(&mut self) -> Option<SealKeyConfig> {
+        let found = self.secret(&SEAL)?;
+        if !found.may_be_secret {
+            let complaint = "a key does not belong here: put it into the environment variable \
+                             ROWGATE_SEAL_KEY or into a file that seal.key_file names";
+            self.problem(found.origin, SEAL.key, None, complaint);
+            return None;
+        }
+        values::seal_key(&found.text)
+            .map_err(|expected| self.problem(found.origin, SEAL.key, None, expected))
+            .ok()
+    }
+
+    /// The secret from the uppermost layer that has it; there it may have one name only.
+    fn secret(&mut self, secret: &Secret) -> Option<Revealed> {
+        self.ask(secret.key);
+        self.ask(secret.file_key);
+        let layers = self.layers;
+        let (holding, naming) = secret.aliases.unzip();
+        self.aliases.extend(holding.iter().chain(&naming));
+        let variables = |key: &str, alias: Option<&'static str>| {
+            [Some(variable(key)), alias.map(str::to_owned)]
+                .into_iter()
+                .flatten()
+                .filter_map(|name| layers.in_environment(&name))
+                .collect::<Vec<_>>()
+        };
+        let rows: [(Vec<Found>, Vec<Found>, bool); 3] = [
+            (
+                layers.in_flags(secret.key).into_iter().collect(),
+                layers.in_flags(secret.file_key).into_iter().collect(),
+                false,
+            ),
+            (variables(secret.key, holding), variables(secret.file_key, naming), true),
+            (
+                layers.in_file(secret.key).into_iter().collect(),
+                layers.in_file(secret.file_key).into_iter().collect(),
+                false,
+            ),
+        ];
+        let (values, files, may_be_secret) =
+            rows.into_iter().find(|(values, files, _)| !values.is_empty() || !files.is_empty())?;
+        if values.len() + files.len() > 1 {
+            let origin = values.into_iter().chain(files).nth(1)?.origin;
+            let complaint = "given twice in the same place; keep one of its names";
+            self.problem(origin, secret.key, None, complaint);
+            return None;
+        }
+        match values.into_iter().next() {
+            Some(value) => self.inline(secret, value, may_be_secret),
+            None => self.in_named_file(secret, files.into_iter().next()?),
+        }
+    }
+
+    fn inline(&mut self, secret: &Secret, value: Found, may_be_secret: bool) -> Option<Revealed> {
+        let Raw::Text(text) = value.raw else {
+            self.problem(value.origin, secret.key, None, "expected a text in quotes");
+            return None;
+        };
+        Some(Revealed { text, origin: value.origin, may_be_secret })
+    }
+
+    fn in_named_file(&mut self, secret: &Secret, value: Found) -> Option<Revealed> {
+        let Raw::Text(path) = &value.raw else {
+            self.refuse(secret.file_key, &value, "expected a file's path");
+            return None;
+        };
+        match read(&self.layers.resolve(path, &value.origin)) {
+            Ok(text) => Some(Revealed { text, origin: value.origin, may_be_secret: true }),
+            Err(reason) => {
+                let complaint = format!("cannot use the file: {reason}");
+                self.refuse(secret.file_key, &value, complaint);
+                None
+            }
+        }
+    }
+}
+
+/// The file's only line.
+fn read(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    match text.trim() {
+        "" => Err("it is empty".to_owned()),
+        line if line.contains('\n') => Err("expected a single line in it".to_owned()),
+        line => Ok(line.to_owned()),
+    }
+}

@@ -1,0 +1,86 @@
+//! Which keys there are: every section but those with rules of their own.
+
+use super::error::ConfigError;
+use super::layers::{ConfigSources, Layers};
+use super::reader::Reader;
+use super::{
+    AuthConfig, Config, CorsConfig, LimitsConfig, LogConfig, SealConfig, ServerConfig, database,
+    issuers, values,
+};
+
+pub(super) fn load(sources: &ConfigSources) -> Result<Config, ConfigError> {
+    let layers = Layers::read(sources)?;
+    let mut reader = Reader::new(&layers);
+    let config = build(&mut reader);
+    reader.refuse_unknown();
+    reader.into_result(config)
+}
+
+pub(super) fn known_keys() -> Vec<&'static str> {
+    let nothing = ConfigSources::default();
+    let Ok(layers) = Layers::read(&nothing) else { return Vec::new() };
+    let mut reader = Reader::new(&layers);
+    build(&mut reader);
+    reader.asked
+}
+
+fn build(reader: &mut Reader<'_>) -> Option<Config> {
+    let server = server(reader);
+    let database = database::read(reader);
+    let auth = auth(reader);
+    let cors = cors(reader);
+    let limits = limits(reader);
+    let seal = SealConfig { key: reader.seal_key() };
+    let log = log(reader);
+    Some(Config { server, database: database?, auth, cors, limits, seal, log })
+}
+
+fn server(reader: &mut Reader<'_>) -> ServerConfig {
+    let mut server = ServerConfig::default();
+    reader.set("server.listen", &mut server.listen, values::address);
+    reader.set("server.admin_listen", &mut server.admin_listen, values::optional_address);
+    reader.set("server.max_connections", &mut server.max_connections, values::count);
+    reader.set("server.header_timeout", &mut server.header_timeout, values::duration);
+    reader.set("server.body_timeout", &mut server.body_timeout, values::duration);
+    reader.set("server.write_timeout", &mut server.write_timeout, values::duration);
+    reader.set("server.drain_timeout", &mut server.drain_timeout, values::duration);
+    reader.set("server.startup_timeout", &mut server.startup_timeout, values::duration);
+    let ephemeral = server.listen.port() == 0;
+    if server.admin_listen == Some(server.listen) && !ephemeral {
+        let complaint = "the same address as server.listen; give operators a port of their own";
+        reader.complain("server.admin_listen", complaint);
+    }
+    server
+}
+
+fn auth(reader: &mut Reader<'_>) -> AuthConfig {
+    let mut auth = AuthConfig::new(Vec::new());
+    reader.set("auth.anonymous", &mut auth.anonymous, values::flag);
+    reader.set("auth.token_cache_entries", &mut auth.token_cache_entries, values::count);
+    auth.issuers = issuers::read(reader);
+    auth
+}
+
+fn cors(reader: &mut Reader<'_>) -> CorsConfig {
+    let mut cors = CorsConfig::default();
+    reader.set("cors.allowed_origins", &mut cors.allowed_origins, values::origins);
+    cors
+}
+
+fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
+    let mut limits = LimitsConfig::default();
+    reader.set("limits.request_bytes", &mut limits.request_bytes, values::memory_size);
+    reader.set("limits.header_bytes", &mut limits.header_bytes, values::header_size);
+    reader.set("limits.answer_bytes", &mut limits.answer_bytes, values::size);
+    reader.set("limits.stream_threshold", &mut limits.stream_threshold, values::memory_size);
+    reader.set("limits.deadline", &mut limits.deadline, values::duration);
+    reader.set("limits.batch_statements", &mut limits.batch_statements, values::count);
+    limits
+}
+
+fn log(reader: &mut Reader<'_>) -> LogConfig {
+    let mut log = LogConfig::default();
+    reader.set("log.format", &mut log.format, values::log_format);
+    reader.set("log.filter", &mut log.filter, values::log_filter);
+    log
+}

@@ -1,0 +1,233 @@
+//! From a written value to a typed one. A parser's error is the expected form, with an example.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use url::{Origin, Url};
+
+use super::file::Raw;
+use super::{LogFormat, SealKeyConfig};
+
+pub(super) type Parsed<T> = Result<T, &'static str>;
+
+/// hyper refuses to work with less.
+const LEAST_HEADER_BYTES: usize = 8 * 1024;
+/// More is not a difference between clocks but a longer life for stolen tokens.
+const MOST_LEEWAY: Duration = Duration::from_mins(5);
+/// Letters and digits of a key id at most (the seal's format).
+const LONGEST_KEY_ID: usize = 16;
+
+pub(super) fn address(raw: &Raw) -> Parsed<SocketAddr> {
+    const EXPECTED: &str =
+        "expected an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080";
+    text(raw, EXPECTED)?.parse().map_err(|_| EXPECTED)
+}
+
+pub(super) fn optional_address(raw: &Raw) -> Parsed<Option<SocketAddr>> {
+    match raw {
+        Raw::Text(word) if word == "none" => Ok(None),
+        _ => address(raw)
+            .map(Some)
+            .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9090, or none"),
+    }
+}
+
+pub(super) fn count(raw: &Raw) -> Parsed<usize> {
+    const EXPECTED: &str = "expected a whole number of at least 1, such as 100";
+    match number(raw).and_then(|number| usize::try_from(number).ok()) {
+        Some(count) if count > 0 => Ok(count),
+        _ => Err(EXPECTED),
+    }
+}
+
+/// A duration of more than nothing.
+pub(super) fn duration(raw: &Raw) -> Parsed<Duration> {
+    const EXPECTED: &str =
+        "expected a number above 0 and a unit (ms, s, m, h), such as 30s, 500ms or 5m";
+    match any_duration(raw) {
+        Some(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(EXPECTED),
+    }
+}
+
+pub(super) fn leeway(raw: &Raw) -> Parsed<Duration> {
+    const EXPECTED: &str = "expected a number and a unit, from 0s to 5m, such as 30s";
+    any_duration(raw).filter(|leeway| *leeway <= MOST_LEEWAY).ok_or(EXPECTED)
+}
+
+fn any_duration(raw: &Raw) -> Option<Duration> {
+    let Raw::Text(text) = raw else { return None };
+    let (number, unit) = split_unit(text)?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        "h" => Some(Duration::from_secs(number.checked_mul(60 * 60)?)),
+        _ => None,
+    }
+}
+
+/// A number of bytes of at least 1.
+pub(super) fn size(raw: &Raw) -> Parsed<u64> {
+    const EXPECTED: &str =
+        "expected a number of bytes, with or without a unit (KiB, MiB, GiB), such as 10MiB";
+    let bytes = match raw {
+        Raw::Text(text) if !text.bytes().all(|b| b.is_ascii_digit()) => {
+            split_unit(text).and_then(|(number, unit)| {
+                let factor: u64 = match unit {
+                    "B" => 1,
+                    "KiB" => 1 << 10,
+                    "MiB" => 1 << 20,
+                    "GiB" => 1 << 30,
+                    _ => return None,
+                };
+                number.checked_mul(factor)
+            })
+        }
+        _ => number(raw),
+    };
+    bytes.filter(|bytes| *bytes > 0).ok_or(EXPECTED)
+}
+
+/// A size of something that is held in memory.
+pub(super) fn memory_size(raw: &Raw) -> Parsed<usize> {
+    let bytes = size(raw)?;
+    usize::try_from(bytes).map_err(|_| "expected a number of bytes that fits into memory")
+}
+
+pub(super) fn header_size(raw: &Raw) -> Parsed<usize> {
+    const EXPECTED: &str = "expected a number of bytes of at least 8KiB, such as 32KiB";
+    memory_size(raw).ok().filter(|bytes| *bytes >= LEAST_HEADER_BYTES).ok_or(EXPECTED)
+}
+
+pub(super) fn flag(raw: &Raw) -> Parsed<bool> {
+    match raw {
+        Raw::Bool(flag) => Ok(*flag),
+        Raw::Text(word) if word == "true" => Ok(true),
+        Raw::Text(word) if word == "false" => Ok(false),
+        _ => Err("expected true or false"),
+    }
+}
+
+pub(super) fn search_path(raw: &Raw) -> Parsed<String> {
+    const EXPECTED: &str =
+        "expected names of schemas separated by commas, such as public or \"app, public\"";
+    match raw {
+        Raw::Text(path) if !path.trim().is_empty() && !path.contains('\0') => Ok(path.clone()),
+        _ => Err(EXPECTED),
+    }
+}
+
+pub(super) fn identifier(raw: &Raw) -> Parsed<String> {
+    const EXPECTED: &str =
+        "expected the `iss` of the tokens, byte for byte, such as https://issuer.example";
+    let url = text(raw, EXPECTED)?;
+    if url.is_empty() || url.contains(char::is_whitespace) { Err(EXPECTED) } else { Ok(url.into()) }
+}
+
+pub(super) fn list(raw: &Raw) -> Parsed<Vec<String>> {
+    let items: Vec<String> = match raw {
+        Raw::List(items) => items.clone(),
+        Raw::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+        _ => Vec::new(),
+    };
+    if items.is_empty() || items.iter().any(String::is_empty) {
+        return Err(
+            "expected one or more texts, such as [\"app\", \"api\"] (in the environment: app,api)",
+        );
+    }
+    Ok(items)
+}
+
+pub(super) fn algorithms(raw: &Raw) -> Parsed<Vec<Algorithm>> {
+    const EXPECTED: &str = "expected signature algorithms with public keys, such as [\"RS256\", \
+                            \"ES256\"] (known: RS256, RS384, RS512, PS256, PS384, PS512, ES256, \
+                            ES384, EdDSA; those with a shared secret, HS…, and none are refused)";
+    let known = |name: &String| match name.as_str() {
+        "RS256" => Ok(Algorithm::RS256),
+        "RS384" => Ok(Algorithm::RS384),
+        "RS512" => Ok(Algorithm::RS512),
+        "PS256" => Ok(Algorithm::PS256),
+        "PS384" => Ok(Algorithm::PS384),
+        "PS512" => Ok(Algorithm::PS512),
+        "ES256" => Ok(Algorithm::ES256),
+        "ES384" => Ok(Algorithm::ES384),
+        "EdDSA" => Ok(Algorithm::EdDSA),
+        _ => Err(EXPECTED),
+    };
+    list(raw).map_err(|_| EXPECTED)?.iter().map(known).collect()
+}
+
+pub(super) fn origins(raw: &Raw) -> Parsed<Vec<String>> {
+    const EXPECTED: &str = "expected [\"*\"] alone, or origins without a path, such as \
+                            [\"https://app.example\", \"http://localhost:5173\"]";
+    let origins = list(raw).map_err(|_| EXPECTED)?;
+    let any = origins.iter().any(|origin| origin == "*");
+    if any && origins.len() == 1 || !any && origins.iter().all(|origin| is_origin(origin)) {
+        return Ok(origins);
+    }
+    Err(EXPECTED)
+}
+
+/// Whether a browser would send exactly this as `Origin` (RFC 6454 section 6.1).
+fn is_origin(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        matches!(url.origin(), Origin::Tuple(..)) && url.origin().ascii_serialization() == text
+    })
+}
+
+pub(super) fn log_format(raw: &Raw) -> Parsed<LogFormat> {
+    match raw {
+        Raw::Text(word) if word == "json" => Ok(LogFormat::Json),
+        Raw::Text(word) if word == "pretty" => Ok(LogFormat::Pretty),
+        _ => Err("expected json or pretty"),
+    }
+}
+
+/// Stricter than the filter's own grammar, in which a misspelt level is the name of a target and
+/// silences everything else.
+pub(super) fn log_filter(raw: &Raw) -> Parsed<String> {
+    const EXPECTED: &str = "expected a level (error, warn, info, debug, trace, off), or targets with levels, such as \
+         info or warn,rowgate=debug";
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let is_directive = |part: &str| match part.split_once('=') {
+        Some((target, level)) => !target.is_empty() && LEVELS.contains(&level),
+        None => LEVELS.contains(&part),
+    };
+    let filter = text(raw, EXPECTED)?;
+    if filter.split(',').all(is_directive) { Ok(filter.to_owned()) } else { Err(EXPECTED) }
+}
+
+/// `<kid>:<64 hex digits>`.
+pub(super) fn seal_key(text: &str) -> Parsed<SealKeyConfig> {
+    const EXPECTED: &str = "expected <key id>:<64 hex digits> as `rowgate keys export` writes it, \
+                            the key id of up to 16 lower-case letters and digits";
+    let (kid, hex) = text.split_once(':').ok_or(EXPECTED)?;
+    let fits = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
+    if kid.is_empty() || kid.len() > LONGEST_KEY_ID || !kid.bytes().all(fits) {
+        return Err(EXPECTED);
+    }
+    let mut key = [0; 32];
+    hex::decode_to_slice(hex, &mut key).map_err(|_| EXPECTED)?;
+    Ok(SealKeyConfig { kid: kid.to_owned(), key })
+}
+
+fn text<'a>(raw: &'a Raw, expected: &'static str) -> Parsed<&'a str> {
+    if let Raw::Text(text) = raw { Ok(text) } else { Err(expected) }
+}
+
+fn number(raw: &Raw) -> Option<u64> {
+    match raw {
+        Raw::Integer(number) => u64::try_from(*number).ok(),
+        Raw::Text(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok(),
+        _ => None,
+    }
+}
+
+/// `10MiB` → (10, `MiB`).
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}

@@ -1,0 +1,373 @@
+//! `rowgate.toml`, environment and flags: what wins, what is refused, and in which words.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use rowgate::config::{
+    Config, ConfigError, ConfigSources, DatabaseUrls, Environment, Flag, IssuerConfig, LogFormat,
+    known_keys,
+};
+use rowgate::pg::url::ConnectUrl;
+
+const EXAMPLE: &str = include_str!("../../rowgate.example.toml");
+
+/// What every complete configuration needs.
+const MINIMAL: [(&str, &str); 3] = [
+    ("DATABASE_AUTHENTICATED_URL", "postgresql://authenticated:planted-secret@db/app"),
+    ("DATABASE_ANONYMOUS_URL", "postgresql://anonymous:planted-secret@db/app"),
+    ("ROWGATE_ISSUER_URL", "https://issuer.example"),
+];
+
+/// Sources in the making.
+struct Sources {
+    directory: tempfile::TempDir,
+    sources: ConfigSources,
+    environment: Vec<(String, String)>,
+}
+
+impl Sources {
+    fn empty() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { directory, sources: ConfigSources::default(), environment: Vec::new() }
+    }
+
+    fn minimal() -> Self {
+        MINIMAL.iter().fold(Self::empty(), |sources, (name, value)| sources.variable(name, value))
+    }
+
+    fn file(mut self, toml: &str) -> Self {
+        self.sources.file = Some(self.write("rowgate.toml", toml));
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn without(mut self, name: &str) -> Self {
+        self.environment.retain(|(other, _)| other != name);
+        self
+    }
+
+    fn flag(mut self, name: &str, key: &str, value: &str) -> Self {
+        let flag = Flag { name: name.to_owned(), key: key.to_owned(), value: value.to_owned() };
+        self.sources.flags.push(flag);
+        self
+    }
+
+    /// Writes a file beside `rowgate.toml`.
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn sources(&self) -> ConfigSources {
+        let environment: Environment = self.environment.iter().cloned().collect();
+        ConfigSources { environment, ..self.sources.clone() }
+    }
+
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.sources())
+    }
+
+    fn config(&self) -> Config {
+        self.load().unwrap()
+    }
+
+    /// The error's text with the directory cut out; never holds what the tests plant.
+    fn error(&self) -> String {
+        let error = self.load().expect_err("the configuration was accepted");
+        for text in [error.to_string(), format!("{error:?}")] {
+            assert!(!text.contains("planted"), "a secret shows: {text}");
+        }
+        error.to_string().replace(&format!("{}/", self.directory.path().display()), "")
+    }
+}
+
+fn defaults() -> Config {
+    let url = |text: &str| ConnectUrl::parse(text).unwrap();
+    Config::with_defaults(
+        url(MINIMAL[0].1),
+        url(MINIMAL[1].1),
+        vec![IssuerConfig::new("https://issuer.example")],
+    )
+}
+
+fn same(left: &Config, right: &Config) {
+    assert_eq!(format!("{left:#?}"), format!("{right:#?}"));
+}
+
+/// The keys of the example; with those in comments, `# key = value`, if `commented`.
+fn keys_of_example(commented: bool) -> (BTreeSet<String>, String) {
+    let is_key = |line: &str| {
+        let name: String =
+            line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+        !name.is_empty() && line[name.len()..].starts_with(" = ")
+    };
+    let mut keys = BTreeSet::new();
+    let mut toml = String::new();
+    let mut section = String::new();
+    for line in EXAMPLE.lines() {
+        let bare = line.strip_prefix("# ").filter(|_| commented).unwrap_or(line);
+        if bare.starts_with('[') {
+            section = bare.trim_matches(['[', ']']).to_owned();
+        } else if is_key(bare) {
+            let name = bare.split(' ').next().unwrap();
+            assert!(
+                keys.insert(format!("{section}.{name}")),
+                "{section}.{name} stands there twice"
+            );
+        } else {
+            continue;
+        }
+        toml.push_str(bare);
+        toml.push('\n');
+    }
+    (keys, toml)
+}
+
+#[test]
+fn the_example_holds_the_defaults() {
+    same(&Sources::minimal().file(EXAMPLE).config(), &defaults());
+}
+
+#[test]
+fn the_example_documents_every_key_and_no_other() {
+    let (documented, _) = keys_of_example(true);
+    // A secret that has a variable but, on purpose, no key in the file.
+    let known: BTreeSet<String> =
+        known_keys().into_iter().filter(|key| *key != "seal.key").map(str::to_owned).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn the_examples_commented_keys_work_as_written() {
+    let (_, toml) = keys_of_example(true);
+    let without_files: String =
+        toml.lines().filter(|line| !line.contains("_file = ")).map(|l| format!("{l}\n")).collect();
+    let config = Sources::empty().file(&without_files).config();
+    assert_eq!(config.auth.issuers[0].audiences, ["my-app"]);
+    assert_eq!(
+        config.auth.issuers[0].jwks_url,
+        IssuerConfig::new("https://issuer.example").jwks_url
+    );
+    assert_eq!(config.auth.issuers[0].algorithms, IssuerConfig::new("x").algorithms);
+    assert_eq!(config.database.owner.unwrap().user(), "app_owner");
+}
+
+#[test]
+fn every_default_has_its_line_in_the_example() {
+    let (with_default, _) = keys_of_example(false);
+    for section in ["server", "auth", "cors", "limits", "log"] {
+        for key in known_keys().into_iter().filter(|key| key.starts_with(&format!("{section}."))) {
+            assert!(with_default.contains(key), "{key} is commented out");
+        }
+    }
+}
+
+#[test]
+fn environment_wins_over_file_and_flags_win_over_both() {
+    let file = "[server]\nlisten = '127.0.0.1:1'\nmax_connections = 7\n[log]\nformat = 'pretty'";
+    let config = Sources::minimal()
+        .file(file)
+        .variable("ROWGATE_SERVER_LISTEN", "127.0.0.1:2")
+        .variable("ROWGATE_LOG_FORMAT", "json")
+        .flag("--listen", "server.listen", "127.0.0.1:3")
+        .config();
+    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.server.max_connections, 7);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn durations_and_sizes_have_units() {
+    let config = Sources::minimal()
+        .file("[limits]\ndeadline = '500ms'\nrequest_bytes = 4096\nanswer_bytes = '2GiB'")
+        .variable("ROWGATE_DATABASE_MAX_LIFETIME", "2h")
+        .variable("ROWGATE_LIMITS_HEADER_BYTES", "16KiB")
+        .config();
+    assert_eq!(config.limits.deadline, Duration::from_millis(500));
+    assert_eq!(config.limits.request_bytes, 4096);
+    assert_eq!(config.limits.answer_bytes, 2 << 30);
+    assert_eq!(config.limits.header_bytes, 16 << 10);
+    assert_eq!(config.database.max_lifetime, Duration::from_hours(2));
+}
+
+#[test]
+fn every_problem_is_reported_with_place_key_value_and_expected_form() {
+    let error = Sources::minimal()
+        .file(
+            "[server]\nlisten = '80'\nheader_timeout = 10\n\n[limits]\ndeadline = '0s'\n\
+             header_bytes = '1KiB'\nrequest_bytes = '10MB'\n[log]\nfilter = 'debg'\nformat = 'xml'\n\
+             [cors]\nallowed_origins = ['https://app.example/path']\n[auth]\nanonymous = 'yes'",
+        )
+        .variable("ROWGATE_DATABASE_POOL_SIZE", "0")
+        .flag("--set", "database.search_path", "")
+        .error();
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn unknown_keys_are_refused_wherever_they_stand_and_never_show_their_value() {
+    let error = Sources::minimal()
+        .without("ROWGATE_ISSUER_URL")
+        .file(
+            "listen = 'planted'\n[server]\nlissten = 'planted'\n[servr]\nadmin_listen = 'planted'\n\
+             [database]\npool_sise = 'planted'\n[limits.inner]\nx = 'planted'\n\
+             [[issuer]]\nurl = 'https://issuer.example'\naudiences = ['planted']",
+        )
+        .variable("ROWGATE_SERVER_LISTN", "planted")
+        .variable("ROWGATE_NONSENSE", "planted")
+        .flag("--set", "log.fromat", "planted")
+        .error();
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn variables_read_elsewhere_are_not_unknown() {
+    Sources::minimal()
+        .variable("ROWGATE_PG_BIN", "/x")
+        .variable("ROWGATE_CONFIG", "/y")
+        .variable("OTHER", "z")
+        .config();
+}
+
+#[test]
+fn missing_logins_and_issuers_are_said_together() {
+    insta::assert_snapshot!(Sources::empty().error());
+}
+
+#[test]
+fn a_toml_error_names_line_and_column_but_shows_no_line() {
+    let error = Sources::minimal().file("[server]\nlisten = \"planted\n").error();
+    assert!(error.starts_with("rowgate.toml:2:"), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_an_error() {
+    let mut sources = Sources::minimal();
+    sources.sources.file = Some("/nonexistent/rowgate.toml".into());
+    let error = sources.error();
+    assert!(error.contains("/nonexistent/rowgate.toml"), "{error}");
+}
+
+#[test]
+fn passwords_in_the_file_or_on_the_command_line_are_refused() {
+    let url = "postgresql://authenticated:planted@db/app";
+    let file = format!("[database]\nauthenticated_url = '{url}'\n[seal]\nkey = 'k1:planted'");
+    let error = Sources::minimal()
+        .without("DATABASE_AUTHENTICATED_URL")
+        .file(&file)
+        .flag("--set", "database.owner_url", "user=o password=planted host=db")
+        .error();
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn urls_without_a_password_may_stand_in_the_file() {
+    let config = Sources::minimal()
+        .without("DATABASE_AUTHENTICATED_URL")
+        .file("[database]\nauthenticated_url = 'postgresql://authenticated@db/app'")
+        .variable("PGPASSWORD", "from-the-environment")
+        .config();
+    assert_eq!(config.database.authenticated.password(), Some(b"from-the-environment".as_slice()));
+    assert_eq!(config.database.anonymous.password(), Some(b"planted-secret".as_slice()));
+}
+
+#[test]
+fn secrets_may_stand_in_files_of_their_own() {
+    let sources = Sources::minimal().without("DATABASE_ANONYMOUS_URL");
+    let anonymous = sources.write("anonymous", "postgresql://nobody:planted@db/app\n");
+    sources.write("seal", &format!("k1:{}\n", "0a".repeat(32)));
+    let config = sources
+        .variable("DATABASE_ANONYMOUS_URL_FILE", &anonymous.display().to_string())
+        .file("[seal]\nkey_file = 'seal'")
+        .config();
+    assert_eq!(config.database.anonymous.user(), "nobody");
+    assert_eq!(config.seal.key.as_ref().unwrap().kid, "k1");
+    assert_eq!(config.seal.key.as_ref().unwrap().key, [10; 32]);
+    assert!(!format!("{config:?}").contains("planted"));
+}
+
+#[test]
+fn bad_secrets_and_bad_files_of_secrets_are_named_but_not_shown() {
+    let sources = Sources::empty();
+    let empty = sources.write("empty", "\n").display().to_string();
+    let error = sources
+        .variable("ROWGATE_SEAL_KEY", "k1:planted")
+        .variable("DATABASE_URL", "postgresql://o:planted@db/app?sslmode=planted")
+        .variable("DATABASE_AUTHENTICATED_URL_FILE", &empty)
+        .variable("DATABASE_ANONYMOUS_URL", "postgresql://a@db/app")
+        .variable("ROWGATE_DATABASE_ANONYMOUS_URL", "postgresql://b:planted@db/app")
+        .variable("ROWGATE_ISSUER_URL", "https://issuer.example")
+        .error();
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn login_roles_must_differ_from_each_other_and_from_the_owner() {
+    let sources = Sources::minimal()
+        .without("DATABASE_ANONYMOUS_URL")
+        .variable("DATABASE_ANONYMOUS_URL", "postgresql://authenticated@db/other")
+        .variable("DATABASE_URL", "postgresql://authenticated@db/app");
+    insta::assert_snapshot!(sources.error());
+    let nameless = Sources::minimal()
+        .without("DATABASE_ANONYMOUS_URL")
+        .variable("DATABASE_ANONYMOUS_URL", "postgresql://db/app");
+    assert!(nameless.error().contains("names no role"), "{}", nameless.error());
+}
+
+#[test]
+fn an_issuer_may_come_from_the_environment_alone() {
+    let config = Sources::minimal()
+        .without("ROWGATE_ISSUER_URL")
+        .variable("ROWGATE_ISSUER_URL", "https://issuer.example/")
+        .variable("ROWGATE_ISSUER_AUDIENCE", "app, api")
+        .variable("ROWGATE_ISSUER_ALGORITHMS", "ES384,EdDSA")
+        .variable("ROWGATE_ISSUER_LEEWAY", "0s")
+        .config();
+    let [issuer] = config.auth.issuers.as_slice() else { panic!("{:?}", config.auth) };
+    assert_eq!(issuer.url, "https://issuer.example/");
+    assert_eq!(issuer.jwks_url, "https://issuer.example/.well-known/jwks.json");
+    assert_eq!(issuer.audiences, ["app", "api"]);
+    assert_eq!(issuer.algorithms, [Algorithm::ES384, Algorithm::EdDSA]);
+    assert_eq!(issuer.leeway, Duration::ZERO);
+}
+
+#[test]
+fn the_environment_may_change_the_only_issuer_but_not_one_of_several() {
+    let one = "[[issuer]]\nurl = 'https://a.example'\naudience = 'app'\n";
+    let sources = Sources::minimal().file(one);
+    let config = sources.config();
+    assert_eq!(config.auth.issuers[0].url, "https://issuer.example");
+    assert_eq!(config.auth.issuers[0].audiences, ["app"]);
+    let error = sources.file(&format!("{one}[[issuer]]\nurl = 'https://b.example'")).error();
+    assert!(error.contains("several [[issuer]]s"), "{error}");
+}
+
+#[test]
+fn unusable_issuers_are_refused() {
+    let error = Sources::minimal()
+        .without("ROWGATE_ISSUER_URL")
+        .file(
+            "[[issuer]]\nurl = 'https://a.example'\nalgorithms = ['HS256']\n\
+             [[issuer]]\nurl = 'https://a.example'\nleeway = '1h'\n\
+             [[issuer]]\nurl = 'accounts'\n\
+             [[issuer]]\njwks_url = 'https://c.example'\n\
+             [[issuer]]\nurl = 'https://d.example'\njwks_url = 'http://d.example/keys'",
+        )
+        .error();
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn administrative_commands_need_no_issuer() {
+    let sources = Sources::empty().variable("DATABASE_URL", "postgresql://owner:planted@db/app");
+    let urls = DatabaseUrls::load(&sources.sources()).unwrap();
+    assert_eq!(urls.owner.unwrap().to_string(), "owner@db:5432/app");
+    assert!(urls.authenticated.is_none());
+}

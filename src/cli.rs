@@ -1,43 +1,179 @@
-//! The command line: one file per command.
+//! The command line: one file per command, and what all of them share.
+//!
+//! Must never take a secret as an argument: every process on the machine can read those.
 
-use std::fmt::Display;
-use std::process::ExitCode;
+pub mod check;
+pub mod dev;
+mod failure;
+pub mod init;
+pub mod keys;
+mod live;
+pub mod migrate;
+pub mod policies;
+pub mod serve;
+mod signals;
+pub mod token;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-pub mod dev;
-// pub mod init; (needs policy::templates)
-pub mod token;
+pub use failure::Failure;
+
+use crate::config::{ConfigSources, DatabaseUrls, Environment, Flag};
+use crate::pg::url::ConnectUrl;
+
+/// The configuration file that is read if it is there and none is named.
+const DEFAULT_CONFIG: &str = "rowgate.toml";
+
+const COMMANDS_HELP: &str = "\
+Where to start:
+  rowgate dev                 a PostgreSQL of your own, tokens for alice and bob, ready to call
+  rowgate init my-app         a new project: SQL files and a rowgate.toml
+  rowgate migrate && rowgate policies apply && rowgate check && rowgate serve
+
+Configuration comes from rowgate.toml, then the environment, then flags; the last one wins.
+rowgate.example.toml explains every key. Secrets come from the environment or from files only.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration.";
 
 /// An authorization gateway that lets PostgreSQL itself decide who sees which row
+///
+/// Takes SQL over HTTP with a JWT, verifies the token, and runs the statement in PostgreSQL as a plain
+/// role with the token's claims, so that row-level security policies decide.
 #[derive(Debug, Parser)]
-#[command(name = "rowgate", version)]
-#[allow(clippy::doc_markdown, reason = "this is the text of --help")]
-struct Cli {
+#[command(name = "rowgate", version, after_help = COMMANDS_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file [default: rowgate.toml, if it exists]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ROWGATE_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<PathBuf>,
+
+    /// Set a key of the configuration, such as --set limits.deadline=5s; repeatable
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Dev(dev::Args),
+    Migrate(migrate::Args),
+    /// Grants and policies, kept in SQL files
+    #[command(subcommand)]
+    Policies(Policies),
     Token(token::Args),
+    Check(check::Args),
+    Init(init::Args),
+    /// The keys that protect claims on their way into SQL
+    #[command(subcommand)]
+    Keys(Keys),
 }
 
-/// Runs the command that the arguments name.
-pub async fn run() -> ExitCode {
-    match Cli::parse().command {
-        Command::Dev(args) => report(dev::run(args).await),
-        Command::Token(args) => report(token::run(args).await),
+#[derive(Debug, Subcommand)]
+enum Policies {
+    Apply(policies::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    Export(keys::Args),
+}
+
+impl Cli {
+    /// Parses this process' arguments. On bad usage prints why and ends the process with code 2.
+    #[must_use]
+    pub fn from_process() -> Self {
+        Self::parse()
+    }
+
+    /// Where this call's configuration comes from.
+    fn sources(&self) -> ConfigSources {
+        let default = || Path::new(DEFAULT_CONFIG).exists().then(|| DEFAULT_CONFIG.into());
+        let flag = |(key, value): &(String, String)| Flag {
+            name: "--set".to_owned(),
+            key: key.clone(),
+            value: value.clone(),
+        };
+        ConfigSources {
+            file: self.config.clone().or_else(default),
+            environment: Environment::of_process(),
+            flags: self.set.iter().map(flag).collect(),
+        }
     }
 }
 
-fn report(outcome: Result<(), impl Display>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rowgate: {error}");
-            ExitCode::FAILURE
+/// Runs the command that the arguments name.
+///
+/// # Errors
+///
+/// What the command met, ready to be shown.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let sources = cli.sources();
+    match cli.command {
+        Command::Serve(args) => serve::run(args, sources).await,
+        Command::Check(args) => check::run(args, sources).await,
+        Command::Dev(args) => Ok(dev::run(args).await?),
+        Command::Token(args) => Ok(token::run(args).await?),
+        Command::Init(args) => Ok(init::run(args).await?),
+        Command::Migrate(args) => {
+            let urls = urls(&sources)?;
+            let owner = owner(&urls)?;
+            let logins = (urls.authenticated.as_ref(), urls.anonymous.as_ref());
+            Ok(migrate::run(args, owner, logins.0, logins.1).await?)
         }
+        Command::Policies(Policies::Apply(args)) => {
+            let urls = urls(&sources)?;
+            Ok(policies::run(args, owner(&urls)?).await?)
+        }
+        Command::Keys(Keys::Export(args)) => {
+            let urls = urls(&sources)?;
+            Ok(keys::run(args, owner(&urls)?).await?)
+        }
+    }
+}
+
+fn urls(sources: &ConfigSources) -> Result<DatabaseUrls, Failure> {
+    DatabaseUrls::load(sources).map_err(Failure::configuration)
+}
+
+/// Administrative commands work as the owner of the tables.
+fn owner(urls: &DatabaseUrls) -> Result<&ConnectUrl, Failure> {
+    urls.owner.as_ref().ok_or_else(|| {
+        Failure::usage(
+            "this command needs the connection of the tables' owner, which is not configured",
+        )
+        .with_hint(
+            "set DATABASE_URL=postgresql://owner:password@host/database, or DATABASE_URL_FILE",
+        )
+    })
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().into(), value.trim().into()))
+        }
+        _ => Err("expected KEY=VALUE, such as limits.deadline=5s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

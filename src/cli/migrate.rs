@@ -18,6 +18,7 @@ use crate::policy::{self, PolicyError, SqlSource};
 ///
 /// The owner needs no superuser rights: CREATEROLE and ownership of the database are enough.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "the doc comments are the text of --help")]
 pub struct Args {
     /// The directory that holds migrations/, grants/ and policies/
     #[arg(long, value_name = "DIR", default_value = "sql")]

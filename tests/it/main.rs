@@ -6,4 +6,6 @@ mod harness;
 mod hostile;
 mod http_behaviour;
 mod identity;
+mod policies;
+mod sealed_claims;
 mod sql_over_http;

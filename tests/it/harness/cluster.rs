@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rowgate::dev::postgres::{Binaries, Cluster, ClusterOptions};
+use rowgate::policy::{self, SqlSource};
 use tokio_postgres::{Client, NoTls};
 
 /// Password of the three login roles of every test cluster.
@@ -21,6 +22,9 @@ pub const OWNER: &str = "rowgate_owner";
 
 /// The database that [`fresh_database`] copies.
 const TEMPLATE: &str = "rowgate_template";
+
+/// The repository's own SQL files.
+pub const PROJECT_SQL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
 
 /// Many tests run in parallel, each with a pool or two.
 const MAX_CONNECTIONS: &str = "400";
@@ -219,10 +223,8 @@ async fn enable_logins(superuser: &Client) {
 
 /// Brings a database to the repository's `sql/`, as `rowgate migrate` does.
 async fn migrate(database: &TestDatabase) {
-    // Until `rowgate::policy::migrate` is here: the roles, so that logins can be tried.
-    let sql = "do $$ begin create role authenticated; create role anonymous; \
-               exception when duplicate_object then null; end $$";
-    database.owner().await.batch_execute(sql).await.unwrap();
+    let mut owner = database.owner().await;
+    policy::migrate(&mut owner, &SqlSource::new(PROJECT_SQL)).await.unwrap();
 }
 
 fn test_database(cluster: &Cluster, name: String) -> TestDatabase {

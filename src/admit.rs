@@ -37,7 +37,9 @@ pub enum Refusal {
     #[error("COPY is not available over HTTP")]
     Copy,
     /// Not one of the kinds that are run here.
-    #[error("only SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE and EXPLAIN of these are run here")]
+    #[error(
+        "only SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE and EXPLAIN of these are run here"
+    )]
     Kind,
 }
 
@@ -55,7 +57,7 @@ const TRANSACTION_STARTS: [&str; 8] =
 /// Relations and functions of the system, and large objects.
 const SUSPECT_PREFIXES: [&str; 2] = ["pg_", "lo_"];
 
-/// Names with a suspect prefix that only compute (pg_proc.dat: immutable or stable, no side effects).
+/// Names with a suspect prefix that only compute (`pg_proc.dat`: immutable or stable, no side effects).
 const HARMLESS: [&str; 5] =
     ["pg_typeof", "pg_column_size", "pg_size_pretty", "pg_size_bytes", "pg_input_is_valid"];
 
@@ -91,14 +93,10 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// Takes the lower-case names of all functions whose effects may outlive a transaction.
     #[must_use]
-    pub fn new(functions: HashSet<Box<str>>) -> Self {
-        let mut suspect = HashSet::new();
-        for name in &functions {
-            // A quoted name may hold any character; its first unbroken run of letters stands for it.
-            suspect.extend(words(name).take(1).map(Box::from));
-        }
-        suspect.extend(SUSPECT_WORDS.map(Box::from));
-        Self { suspect }
+    pub fn new<'a>(functions: impl IntoIterator<Item = &'a str>) -> Self {
+        // A quoted name may hold any character; its first unbroken run of letters stands for it.
+        let first_words = functions.into_iter().filter_map(|name| words(name).next());
+        Self { suspect: first_words.chain(SUSPECT_WORDS).map(Box::from).collect() }
     }
 
     /// Judges one statement. Takes time linear in its length.
@@ -157,7 +155,8 @@ fn has_unicode_identifier(text: &str) -> bool {
 fn is_data(first: &str, text: &str) -> bool {
     DATA_STARTS.contains(&first)
         && (first != "explain"
-            || !words(text).any(|word| NOT_TO_EXPLAIN.iter().any(|no| word.eq_ignore_ascii_case(no))))
+            || !words(text)
+                .any(|word| NOT_TO_EXPLAIN.iter().any(|no| word.eq_ignore_ascii_case(no))))
 }
 
 fn is_prepare_transaction(text: &str, first: &str) -> bool {
@@ -169,7 +168,9 @@ fn is_prepare_transaction(text: &str, first: &str) -> bool {
 /// statements. `None` if the text begins with anything else, or holds nothing.
 fn first_word(mut text: &str) -> Option<&str> {
     loop {
-        text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '(' | ';'));
+        text = text.trim_start_matches(|c: char| {
+            c.is_ascii_whitespace() || matches!(c, '\x0b' | '(' | ';')
+        });
         if let Some(comment) = text.strip_prefix("--") {
             text = comment.split_once(['\n', '\r']).map_or("", |(_, rest)| rest);
         } else if text.starts_with("/*") {
@@ -213,8 +214,8 @@ mod tests {
     }
 
     fn judge_as(sql: &str, kinds: StatementKinds) -> Result<Admission, Refusal> {
-        let functions = ["set_config", "pg_sleep", "add_todo", "my func"].map(Box::from);
-        Vocabulary::new(HashSet::from(functions)).judge(CallerSql::new(sql).unwrap(), kinds)
+        Vocabulary::new(["set_config", "pg_sleep", "add_todo", "my func"])
+            .judge(CallerSql::new(sql).unwrap(), kinds)
     }
 
     #[test]
@@ -252,8 +253,8 @@ mod tests {
         ] {
             assert_eq!(judge(sql), Ok(Admission::Suspect), "{sql}");
         }
-        let name: Box<str> = "f".repeat(LONGEST_NAME).into();
-        let vocabulary = Vocabulary::new(HashSet::from([name.clone()]));
+        let name = "f".repeat(LONGEST_NAME);
+        let vocabulary = Vocabulary::new([name.as_str()]);
         let longer = format!("select {name}oo()");
         let judged = vocabulary.judge(CallerSql::new(&longer).unwrap(), StatementKinds::Data);
         assert_eq!(judged, Ok(Admission::Suspect));

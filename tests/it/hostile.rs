@@ -38,7 +38,8 @@ async fn statements_that_do_not_read_or_change_rows_are_forbidden() {
         let answer = gateway.sql(Some("alice"), sql, json!([])).await;
         assert_eq!(answer.failure(), (403, "RG4030".to_owned()), "{sql}");
     }
-    let batch = gateway.batch(Some("alice"), &["insert into todos (task) values ('x')", "vacuum"]).await;
+    let batch =
+        gateway.batch(Some("alice"), &["insert into todos (task) values ('x')", "vacuum"]).await;
     assert_eq!(batch.failure(), (403, "RG4030".to_owned()));
     let count = gateway.sql(Some("alice"), "select count(*)::int4 from todos", json!([])).await;
     assert_eq!(count.rows(), json!([[0]]));
@@ -72,8 +73,10 @@ async fn a_stolen_seal_is_worth_nothing_on_another_connection() {
     let query = "select current_setting('request.jwt.claims'), current_setting('rowgate.seal'), \
                  pg_backend_pid() from pg_sleep(0.3)";
     // Two at once, so that they run on different backends.
-    let (bob, _) =
-        tokio::join!(gateway.sql(Some("bob"), query, json!([])), gateway.sql(Some("x"), query, json!([])));
+    let (bob, _) = tokio::join!(
+        gateway.sql(Some("bob"), query, json!([])),
+        gateway.sql(Some("x"), query, json!([]))
+    );
     let stolen = bob.rows()[0].clone();
     let text = |value: &Value| value.as_str().unwrap().replace('\'', "''");
     let replay = format!(
@@ -236,7 +239,12 @@ async fn alternating_callers_on_few_connections_never_meet() {
                 let body = json!({"query": "select distinct user_id, auth.user_id() from todos",
                                   "arrayMode": true});
                 let answer = gateway
-                    .send(Method::POST, "/sql", &[("authorization", &authorization)], body.to_string())
+                    .send(
+                        Method::POST,
+                        "/sql",
+                        &[("authorization", &authorization)],
+                        body.to_string(),
+                    )
                     .await;
                 assert_eq!(answer.rows(), json!([[subject, subject]]));
             }

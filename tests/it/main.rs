@@ -6,5 +6,6 @@ mod harness;
 mod hostile;
 mod http_behaviour;
 mod identity;
+mod policy_edits;
 mod serving;
 mod sql_over_http;

@@ -64,7 +64,8 @@ async fn it_refuses_a_configuration_that_is_not_sound() {
     unknown_key.insert("ROWGATE_SERVER_LISTENN", "x".to_owned());
     let mut bad_value = sound.clone();
     bad_value.insert("ROWGATE_LIMITS_DEADLINE", "soon".to_owned());
-    let cases = [(no_issuer, "issuer"), (unknown_key, "ROWGATE_SERVER_LISTENN"), (bad_value, "soon")];
+    let cases =
+        [(no_issuer, "issuer"), (unknown_key, "ROWGATE_SERVER_LISTENN"), (bad_value, "soon")];
     for (environment, word) in cases {
         let (code, message) = refused(environment).await;
         assert_eq!(code, Some(2), "{message}");
@@ -111,11 +112,13 @@ impl Process {
     /// The addresses of clients' and operators' listeners, from the line that says so.
     fn addresses(&mut self) -> Vec<String> {
         loop {
-            let line = self.lines.recv_timeout(Duration::from_secs(20)).expect("serve printed nothing");
+            let line =
+                self.lines.recv_timeout(Duration::from_secs(20)).expect("serve printed nothing");
             self.seen += &line;
             if line.contains("serving") {
                 let mut parts = line.split("127.0.0.1:").skip(1);
-                let port = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+                let port =
+                    |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
                 return parts.by_ref().map(|part| format!("127.0.0.1:{}", port(part))).collect();
             }
         }
@@ -156,7 +159,11 @@ async fn no_secret_is_printed_by_a_run_that_meets_every_kind_of_request() {
     let cases = [
         (&good, r#"{"query":"select 'planted-literal', $1","params":["planted-parameter"]}"#, 200),
         (&good, r#"{"query":"select 'planted-literal'::int4"}"#, 400),
-        (&good, r#"{"query":"select planted_column from todos where task = $1","params":["planted-parameter"]}"#, 400),
+        (
+            &good,
+            r#"{"query":"select planted_column from todos where task = $1","params":["planted-parameter"]}"#,
+            400,
+        ),
         (&good, r#"{"query":"select set_config('a.b', 'planted-setting', false)"}"#, 200),
         (&good, r#"{"query":"select planted-literal"#, 400),
         (&bad, r#"{"query":"select 1"}"#, 401),
@@ -169,7 +176,8 @@ async fn no_secret_is_printed_by_a_run_that_meets_every_kind_of_request() {
         }
     }
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let metrics = client.get(format!("http://{}/metrics", addresses[1]).parse().unwrap()).await.unwrap();
+    let metrics =
+        client.get(format!("http://{}/metrics", addresses[1]).parse().unwrap()).await.unwrap();
     let metrics = metrics.into_body().collect().await.unwrap().to_bytes();
     let printed = tokio::task::spawn_blocking(move || process.end()).await.unwrap();
     let everything = printed + &String::from_utf8_lossy(&metrics);
@@ -179,7 +187,8 @@ async fn no_secret_is_printed_by_a_run_that_meets_every_kind_of_request() {
     let signature = token.rsplit('.').next().unwrap();
     for secret in ["planted", cluster::TEST_PASSWORD, &token, signature] {
         let at = everything.find(secret);
-        let around = at.map(|at| &everything[at.saturating_sub(300)..(at + 100).min(everything.len())]);
+        let around =
+            at.map(|at| &everything[at.saturating_sub(300)..(at + 100).min(everything.len())]);
         assert_eq!(around, None, "{secret} was printed");
     }
 }

@@ -6,4 +6,5 @@ mod harness;
 mod hostile;
 mod http_behaviour;
 mod identity;
+mod postgres_tls;
 mod sql_over_http;

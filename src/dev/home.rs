@@ -59,16 +59,22 @@ impl Home {
         self.dir.join("env")
     }
 
-    /// The owner's password where `psql` looks for it.
+    /// Passwords of superuser and owner where `psql` looks for them.
     #[must_use]
     pub fn pgpass(&self) -> PathBuf {
         self.dir.join("pgpass")
     }
 
+    /// Stands for sample rows that were added once, and may have been deleted since.
+    #[must_use]
+    pub fn seeded(&self) -> PathBuf {
+        self.dir.join("seeded")
+    }
+
     /// Forgets issuer, logins and connection strings. The cluster is removed by
     /// [`Cluster::remove`](super::postgres::Cluster::remove), which knows whether it is in use.
     pub fn remove_files(&self) -> io::Result<()> {
-        for file in [self.issuer(), self.logins(), self.env(), self.pgpass()] {
+        for file in [self.issuer(), self.logins(), self.env(), self.pgpass(), self.seeded()] {
             match fs::remove_file(file) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}

@@ -43,7 +43,9 @@ pub enum IssuerError {
     #[error("there is no demo issuer in {0}; `rowgate dev` makes one (or name another --data-dir)")]
     None(String),
     /// The key file cannot be used.
-    #[error("{0} is damaged; remove it, and `rowgate dev` makes a new one (old tokens end with it)")]
+    #[error(
+        "{0} is damaged; remove it, and `rowgate dev` makes a new one (old tokens end with it)"
+    )]
     Damaged(String),
     /// An extra claim that is the issuer's own.
     #[error("the claim `{0}` is set by the issuer and cannot be given")]
@@ -84,15 +86,8 @@ impl std::fmt::Debug for Issuer {
 impl Issuer {
     /// The issuer kept in `file`.
     pub fn load(file: &Path) -> Result<Self, IssuerError> {
-        let name = || file.display().to_string();
-        let text = secret::read(file)?.ok_or_else(|| IssuerError::None(name()))?;
-        let stored: Stored =
-            serde_json::from_str(&text).map_err(|_| IssuerError::Damaged(name()))?;
-        let key = BASE64_STANDARD.decode(stored.key).map_err(|_| IssuerError::Damaged(name()))?;
-        // Checked here because the signing library looks at it only when it signs.
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key)
-            .map_err(|_| IssuerError::Damaged(name()))?;
-        Self::new(stored.port, &key)
+        let (port, key) = stored_key(file)?;
+        Self::new(port, &key)
     }
 
     /// The issuer kept in `file`, or a new one with a key and a free port of its own.
@@ -104,11 +99,20 @@ impl Issuer {
         let key =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
                 .map_err(|_| IssuerError::Crypto("make a key"))?;
+        Self::create(file, key.as_ref())
+    }
+
+    /// The key kept in `file` under another name: every token made so far is void.
+    pub fn moved_to_a_free_port(file: &Path) -> Result<Self, IssuerError> {
+        let key = stored_key(file)?.1;
+        Self::create(file, &key)
+    }
+
+    fn create(file: &Path, pkcs8: &[u8]) -> Result<Self, IssuerError> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let stored = Stored { port, key: BASE64_STANDARD.encode(key.as_ref()) };
-        let text = serde_json::to_vec(&stored).map_err(io::Error::from)?;
-        secret::write(file, &text)?;
-        Self::new(port, key.as_ref())
+        let stored = Stored { port, key: BASE64_STANDARD.encode(pkcs8) };
+        secret::write(file, &serde_json::to_vec(&stored).map_err(io::Error::from)?)?;
+        Self::new(port, pkcs8)
     }
 
     fn new(port: u16, pkcs8: &[u8]) -> Result<Self, IssuerError> {
@@ -165,10 +169,23 @@ impl Issuer {
         all.insert("aud".into(), AUDIENCE.into());
         all.insert("iat".into(), now.into());
         all.insert("exp".into(), expires.into());
-        let header = Header { kid: self.jwk.common.key_id.clone(), ..Header::new(Algorithm::ES256) };
+        let header =
+            Header { kid: self.jwk.common.key_id.clone(), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, &all, &self.key)
             .map_err(|_| IssuerError::Crypto("sign a token"))
     }
+}
+
+/// Port and PKCS #8 key as kept in `file`.
+fn stored_key(file: &Path) -> Result<(u16, Vec<u8>), IssuerError> {
+    let name = || file.display().to_string();
+    let text = secret::read(file)?.ok_or_else(|| IssuerError::None(name()))?;
+    let stored: Stored = serde_json::from_str(&text).map_err(|_| IssuerError::Damaged(name()))?;
+    let key = BASE64_STANDARD.decode(stored.key).map_err(|_| IssuerError::Damaged(name()))?;
+    // Checked here because the signing library looks at the key only when it signs.
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key)
+        .map_err(|_| IssuerError::Damaged(name()))?;
+    Ok((stored.port, key))
 }
 
 #[cfg(test)]

@@ -13,3 +13,4 @@ mod supervisor;
 
 pub use binaries::{Binaries, BinariesError};
 pub use cluster::{Cluster, ClusterError, ClusterOptions};
+pub use initdb::SUPERUSER;

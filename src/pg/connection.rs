@@ -50,6 +50,8 @@ pub struct Connection {
     consumed: usize,
     outbox: BytesMut,
     phase: Phase,
+    /// `ReadyForQuery` messages that are still to come.
+    awaited: usize,
     cancel_key: CancelKey,
     statements: Statements,
     /// The name under which this program's own statement is prepared here.
@@ -72,6 +74,7 @@ impl Connection {
             consumed: 0,
             outbox: BytesMut::with_capacity(READ_CHUNK),
             phase: Phase::Idle,
+            awaited: 0,
             cancel_key,
             statements,
             own_statement: Arc::from(""),
@@ -130,7 +133,7 @@ impl Connection {
         self.own_statement = self.statements.fresh_name();
         frontend::parse(&self.own_statement, sql.0, [], &mut self.outbox)?;
         frontend::sync(&mut self.outbox);
-        self.flush().await?;
+        self.flush(1).await?;
         self.until_ready().await
     }
 
@@ -148,7 +151,7 @@ impl Connection {
     /// Ends the transaction that a failed statement left open.
     pub async fn roll_back(&mut self) -> Result<(), PgError> {
         frontend::query("rollback", &mut self.outbox)?;
-        self.flush().await?;
+        self.flush(1).await?;
         self.until_ready().await
     }
 
@@ -181,10 +184,11 @@ impl Connection {
         true
     }
 
-    /// Sends the outbox. While the server is too busy answering to read, its answers are taken in, so
+    /// Sends the outbox, which the server will answer with `awaited` times `ReadyForQuery`. While the server is too busy answering to read, its answers are taken in, so
     /// that a long pipeline cannot block both sides.
-    pub async fn flush(&mut self) -> Result<(), PgError> {
+    pub async fn flush(&mut self, awaited: usize) -> Result<(), PgError> {
         self.phase = Phase::InFlight;
+        self.awaited += awaited;
         let sent = poll_fn(|cx| self.poll_send(cx)).await;
         if sent.is_err() {
             self.phase = Phase::Broken;
@@ -218,8 +222,8 @@ impl Connection {
 
     /// The next message that concerns the request; notices and the like are passed over.
     ///
-    /// `ReadyForQuery` outside a transaction makes the connection idle; inside one it is not fit for the
-    /// next request before [`Self::roll_back`].
+    /// The last awaited `ReadyForQuery` makes the connection idle, unless it comes inside a transaction:
+    /// then the connection is not fit for the next request before [`Self::roll_back`].
     pub async fn next(&mut self) -> Result<Frame<'_>, PgError> {
         loop {
             self.inbox.advance(self.consumed);
@@ -237,7 +241,12 @@ impl Connection {
         let frame = frame::whole(&self.inbox[..self.consumed]);
         if frame.tag == tag::READY {
             let status = *frame.body.first().ok_or(PgError::Protocol("an empty ReadyForQuery"))?;
-            self.phase = if status == STATUS_IDLE { Phase::Idle } else { Phase::InTransaction };
+            self.awaited = self.awaited.saturating_sub(1);
+            self.phase = match status {
+                _ if self.awaited > 0 => Phase::InFlight,
+                STATUS_IDLE => Phase::Idle,
+                _ => Phase::InTransaction,
+            };
         }
         Ok(frame)
     }
@@ -275,15 +284,13 @@ impl Connection {
             && frame.body.strip_prefix(b"client_encoding\0").is_some_and(|value| value != b"UTF8\0")
     }
 
-    /// Reads up to `ReadyForQuery`, for statements of our own whose rows do not matter.
+    /// Reads up to the last awaited `ReadyForQuery`, for statements of our own whose rows do not matter.
     pub async fn until_ready(&mut self) -> Result<(), PgError> {
         let mut refused = None;
-        loop {
+        while self.awaited > 0 {
             let frame = self.next().await?;
-            match frame.tag {
-                tag::READY => break,
-                tag::ERROR => refused = Some(ServerError::parse(frame.body)?),
-                _ => {}
+            if frame.tag == tag::ERROR {
+                refused = Some(ServerError::parse(frame.body)?);
             }
         }
         refused.map_or(Ok(()), |error| Err(PgError::Server(Box::new(error))))

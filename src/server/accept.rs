@@ -69,11 +69,11 @@ impl Acceptor {
     #[must_use]
     pub fn new(config: &Config, observer: Observer) -> Self {
         let mut http1 = http1::Builder::new();
+        // Not `pipeline_flush`: with it hyper takes in any amount of an answer that nobody reads.
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(config.server.header_timeout)
-            .max_buf_size(config.limits.header_bytes.max(SMALLEST_HEAD))
-            .pipeline_flush(true);
+            .max_buf_size(config.limits.header_bytes.max(SMALLEST_HEAD));
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())

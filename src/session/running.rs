@@ -133,7 +133,8 @@ impl Running {
     async fn read(&mut self, threshold: usize) -> Result<Progress, SessionError> {
         if !self.flushed {
             self.flushed = true;
-            self.lease.connection().flush().await?;
+            let discards = self.units.iter().filter(|unit| matches!(unit, Unit::Discard)).count();
+            self.lease.connection().flush(discards + 1).await?;
         }
         loop {
             match self.step().await? {

@@ -1,5 +1,8 @@
 //! The private `PostgreSQL` of `rowgate dev`: it starts, keeps its data, and leaves nothing behind.
 
+mod environment;
+mod issuer;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

@@ -104,7 +104,7 @@ async fn parameters_keep_their_digits_and_infer_their_types() {
     assert_eq!(wrong.failure(), (400, "22P02".to_owned()));
     let missing = gateway.sql(None, "select $1::int4", json!([])).await;
     assert_eq!(missing.failure(), (400, "08P01".to_owned()));
-    let deep = gateway.sql(None, "select $1::int4[]", json!([[[[[[[1]]]]]]])).await;
+    let deep = gateway.sql(None, "select $1::int4[]", json!([[[[[[[[1]]]]]]]])).await;
     assert_eq!(deep.failure(), (400, "RG4005".to_owned()));
 }
 

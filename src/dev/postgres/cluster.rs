@@ -134,6 +134,11 @@ impl Cluster {
         Ok(Self { supervisor, place, port, password, _lock: lock })
     }
 
+    /// Whether `data_dir` holds a cluster already.
+    pub fn exists(data_dir: &Path) -> Result<bool, ClusterError> {
+        Ok(Place::all_for(data_dir)?.iter().any(|dir| dir.join("data").is_dir()))
+    }
+
     /// Stops what runs in `data_dir` unless another rowgate owns it, and removes all of it.
     pub fn remove(data_dir: &Path) -> Result<(), ClusterError> {
         for dir in Place::all_for(data_dir)? {
@@ -189,6 +194,12 @@ impl Cluster {
     #[must_use]
     pub fn superuser_url_of(&self, database: &str) -> String {
         self.url(initdb::SUPERUSER, &self.password, database)
+    }
+
+    /// The superuser's password. Not for output.
+    #[must_use]
+    pub fn superuser_password(&self) -> &str {
+        &self.password
     }
 
     /// A URL of this cluster. `password` needs no escaping if [`secret`] made it.

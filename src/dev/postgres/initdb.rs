@@ -10,7 +10,7 @@ use super::{Binaries, supervisor};
 use crate::dev::secret;
 
 /// The superuser of the private cluster.
-pub(super) const SUPERUSER: &str = "postgres";
+pub const SUPERUSER: &str = "postgres";
 
 /// Preferred first: every text is UTF-8, sorted by code point. `C` is everywhere.
 const LOCALES: [&str; 2] = ["C.UTF-8", "C"];

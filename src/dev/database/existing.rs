@@ -1,0 +1,103 @@
+//! The database of a server that somebody else runs.
+
+use std::env;
+
+use tokio_postgres::config::Host;
+
+use super::{Database, DatabaseError, LOGIN_ROLES};
+use crate::dev::home::Home;
+use crate::dev::logins::Logins;
+use crate::pg::control;
+use crate::pg::url::ConnectUrl;
+
+/// How to log in on a server that exists.
+#[derive(Debug)]
+pub struct Existing {
+    owner: ConnectUrl,
+    /// `authenticated` and `anonymous`, if the user knows their passwords.
+    logins: Option<[ConnectUrl; 2]>,
+}
+
+impl Existing {
+    /// Reads the value of `--database-url` (empty: `DATABASE_URL` is meant) and the environment.
+    pub fn from_option(value: &str) -> Result<Self, DatabaseError> {
+        let owner = if value.is_empty() {
+            from_environment("DATABASE_URL")?.ok_or(DatabaseError::NoUrl)?
+        } else {
+            let url = parse("--database-url", value)?;
+            if url.has_password() {
+                return Err(DatabaseError::PasswordOnCommandLine);
+            }
+            url.or_password_from(&|name| env::var(name).ok())
+        };
+        let given = [
+            from_environment("DATABASE_AUTHENTICATED_URL")?,
+            from_environment("DATABASE_ANONYMOUS_URL")?,
+        ];
+        let logins = match given {
+            [Some(authenticated), Some(anonymous)] => Some([authenticated, anonymous]),
+            [None, None] => None,
+            _ => return Err(DatabaseError::HalfOfLogins),
+        };
+        Ok(Self { owner, logins })
+    }
+}
+
+/// Checks the server and decides how the login roles log in.
+pub(super) async fn open(home: &Home, existing: Existing) -> Result<Database, DatabaseError> {
+    let Existing { owner, logins: given } = existing;
+    let client = control::connect(&owner).await?;
+    let version: String =
+        client.query_one("select pg_catalog.current_setting('server_version')", &[]).await?.get(0);
+    let description = format!("PostgreSQL {version}, {owner}");
+    let (authenticated, anonymous, logins) = if let Some([authenticated, anonymous]) = given {
+        (authenticated, anonymous, None)
+    } else {
+        let logins = logins_for(home, &owner, &client).await?;
+        let [authenticated, anonymous] = LOGIN_ROLES;
+        (
+            owner.with_login(authenticated, logins.authenticated.as_bytes()),
+            owner.with_login(anonymous, logins.anonymous.as_bytes()),
+            Some(logins),
+        )
+    };
+    Ok(Database { owner, authenticated, anonymous, description, cluster: None, logins })
+}
+
+/// The passwords set in an earlier run, or new ones if nobody logs in as these roles yet.
+async fn logins_for(
+    home: &Home,
+    owner: &ConnectUrl,
+    client: &tokio_postgres::Client,
+) -> Result<Logins, DatabaseError> {
+    let server = name_of(owner);
+    if let Some(logins) = Logins::load(&home.logins(), &server)? {
+        return Ok(logins);
+    }
+    let can_log_in =
+        "select rolname from pg_catalog.pg_roles where rolname = any($1) and rolcanlogin";
+    if let Some(row) = client.query(can_log_in, &[&LOGIN_ROLES.as_slice()]).await?.first() {
+        return Err(DatabaseError::ForeignLogin(row.get(0)));
+    }
+    Ok(Logins::generate(&server)?)
+}
+
+/// `host:port/database`, under which passwords are remembered.
+fn name_of(url: &ConnectUrl) -> String {
+    let hosts: Vec<String> = url
+        .hosts()
+        .map(|(host, port)| match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            Host::Unix(path) => format!("{}:{port}", path.display()),
+        })
+        .collect();
+    format!("{}/{}", hosts.join(","), url.database())
+}
+
+fn from_environment(name: &'static str) -> Result<Option<ConnectUrl>, DatabaseError> {
+    env::var(name).ok().filter(|url| !url.is_empty()).map(|url| parse(name, &url)).transpose()
+}
+
+fn parse(name: &'static str, text: &str) -> Result<ConnectUrl, DatabaseError> {
+    ConnectUrl::parse(text).map_err(|source| DatabaseError::Url { name, source })
+}

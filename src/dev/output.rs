@@ -1,0 +1,58 @@
+//! What `rowgate dev` says to the person who started it.
+//!
+//! Must never print a password. Tokens of the demo issuer are printed: that is what they are for.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write, stdout};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+mod guide;
+
+pub use guide::Guide;
+
+/// Writes to standard output, with colours only where a person reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    coloured: bool,
+}
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+impl Output {
+    /// Coloured on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+    #[must_use]
+    pub fn for_terminal() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { coloured: stdout().is_terminal() && !refused }
+    }
+
+    fn paint(self, style: Style, text: impl Display) -> String {
+        if self.coloured { format!("{style}{text}{style:#}") } else { text.to_string() }
+    }
+
+    /// A step on the way that takes a while, or that should be known.
+    pub fn step(self, text: &str) {
+        line(self.paint(DIM, text));
+    }
+
+    /// Something was brought up to date.
+    pub fn applied(self, what: &str, outcome: &str, took: Duration) {
+        let took = self.paint(DIM, format!("({} ms)", took.as_millis()));
+        line(format_args!("{} {what}: {outcome} {took}", self.paint(GOOD, "✓")));
+    }
+
+    /// Something went wrong, and what that means for what runs.
+    pub fn failed(self, what: &str, error: &dyn Display, consequence: &str) {
+        line(format_args!("{} {what}: {error}\n  {consequence}", self.paint(BAD, "✗")));
+    }
+}
+
+/// A reader that has gone away is no reason to end what runs.
+fn line(text: impl Display) {
+    let _ = writeln!(stdout(), "{text}");
+}

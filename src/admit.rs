@@ -148,7 +148,9 @@ fn is_prepare_transaction(text: &str, first: &str) -> bool {
 /// statements. `None` if the text begins with anything else, or holds nothing.
 fn first_word(mut text: &str) -> Option<&str> {
     loop {
-        text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '(' | ';'));
+        text = text.trim_start_matches(|c: char| {
+            c.is_ascii_whitespace() || matches!(c, '\x0b' | '(' | ';')
+        });
         if let Some(comment) = text.strip_prefix("--") {
             text = comment.split_once(['\n', '\r']).map_or("", |(_, rest)| rest);
         } else if text.starts_with("/*") {

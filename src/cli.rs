@@ -121,7 +121,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => serve::run(args, sources).await,
         Command::Check(args) => check::run(args, sources).await,
-        Command::Dev(args) => Ok(dev::run(args).await?),
+        Command::Dev(args) => dev::run(args, sources).await,
         Command::Token(args) => Ok(token::run(args).await?),
         Command::Init(args) => Ok(init::run(args).await?),
         Command::Migrate(args) => {

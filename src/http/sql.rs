@@ -83,7 +83,8 @@ fn stream(
 ) -> Answer {
     let (sender, body) = AnswerBody::streamed();
     account.answered(StatusCode::OK);
-    let streaming = Streaming { running, sender, account: account.hand_over(), write_timeout, threshold };
+    let streaming =
+        Streaming { running, sender, account: account.hand_over(), write_timeout, threshold };
     tokio::spawn(streaming.run(first));
     let mut answer = json(StatusCode::OK, Vec::new());
     *answer.body_mut() = body;

@@ -94,8 +94,11 @@ impl Scanner<'_> {
         self.advance(1);
         self.scratch.clear();
         loop {
-            let stop =
-                self.rest.bytes().position(|byte| byte == b'"' || byte == b'\\').ok_or(Malformed)?;
+            let stop = self
+                .rest
+                .bytes()
+                .position(|byte| byte == b'"' || byte == b'\\')
+                .ok_or(Malformed)?;
             self.scratch.push_str(&self.rest[..stop]);
             let closing = self.rest.as_bytes()[stop] == b'"';
             self.advance(stop + 1);
@@ -153,7 +156,9 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_arrays_are_told_apart() {
-        for text in ["", "{", "}", "{1", "{1,", "{1,}", "{,1}", "{1}2", "1 2 3", "{\"a}", "[1:2]{1,2}"] {
+        for text in
+            ["", "{", "}", "{1", "{1,", "{1,}", "{,1}", "{1}2", "1 2 3", "{\"a}", "[1:2]{1,2}"]
+        {
             assert_eq!(json(text, b',', ValueKind::Text), Err(Malformed), "{text}");
         }
     }

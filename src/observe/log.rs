@@ -47,7 +47,9 @@ pub fn write(event: &Event) {
         Event::CatalogRefreshFailed { reason } => {
             tracing::warn!(reason, "the catalogue could not be read again");
         }
-        Event::ConnectionFailed { reason } => tracing::debug!(reason, "a client's connection failed"),
+        Event::ConnectionFailed { reason } => {
+            tracing::debug!(reason, "a client's connection failed")
+        }
         Event::Draining { limit } => tracing::info!(?limit, "draining"),
     }
 }

@@ -129,7 +129,8 @@ impl Catalog {
         let types = client.query(TYPES, &[]).await?;
         self.types.kinds.store(Arc::new(kinds(&types)));
         let names = client.query(SUSPECT_FUNCTIONS, &[]).await?;
-        let names: HashSet<Box<str>> = names.iter().map(|row| row.get::<_, String>(0).into()).collect();
+        let names: HashSet<Box<str>> =
+            names.iter().map(|row| row.get::<_, String>(0).into()).collect();
         self.vocabulary.store(Arc::new(Vocabulary::new(names)));
         *slot = Some(client);
         Ok(())

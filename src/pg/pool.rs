@@ -204,10 +204,7 @@ async fn terminate(object: &Object<Manager>) {
     let url = &pool.manager().connector.url;
     let _ = timeout(TERMINATE_TIMEOUT, async {
         let client = super::control::connect(url).await.ok()?;
-        client
-            .execute("select pg_catalog.pg_terminate_backend($1)", &[&object.pid()])
-            .await
-            .ok()
+        client.execute("select pg_catalog.pg_terminate_backend($1)", &[&object.pid()]).await.ok()
     })
     .await;
 }

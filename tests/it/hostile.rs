@@ -43,8 +43,10 @@ async fn a_stolen_seal_is_worth_nothing_on_another_connection() {
     let query = "select current_setting('request.jwt.claims'), current_setting('rowgate.seal'), \
                  pg_backend_pid() from pg_sleep(0.3)";
     // Two at once, so that they run on different backends.
-    let (bob, _) =
-        tokio::join!(gateway.sql(Some("bob"), query, json!([])), gateway.sql(Some("x"), query, json!([])));
+    let (bob, _) = tokio::join!(
+        gateway.sql(Some("bob"), query, json!([])),
+        gateway.sql(Some("x"), query, json!([]))
+    );
     let stolen = bob.rows()[0].clone();
     let text = |value: &Value| value.as_str().unwrap().replace('\'', "''");
     let replay = format!(
@@ -206,7 +208,12 @@ async fn alternating_callers_on_few_connections_never_meet() {
                 let body = json!({"query": "select distinct user_id, auth.user_id() from todos",
                                   "arrayMode": true});
                 let answer = gateway
-                    .send(Method::POST, "/sql", &[("authorization", &authorization)], body.to_string())
+                    .send(
+                        Method::POST,
+                        "/sql",
+                        &[("authorization", &authorization)],
+                        body.to_string(),
+                    )
                     .await;
                 assert_eq!(answer.rows(), json!([[subject, subject]]));
             }

@@ -46,7 +46,8 @@ struct Envelope<'a> {
 impl<'a> Payload<'a> {
     /// Parses without copying what needs no copy.
     pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
-        let envelope: Envelope<'a> = serde_json::from_slice(body).map_err(|error| refuse(&error))?;
+        let envelope: Envelope<'a> =
+            serde_json::from_slice(body).map_err(|error| refuse(&error))?;
         if let Some(query) = envelope.query {
             let query = Query { query, params: envelope.params, array_mode: envelope.array_mode };
             return Ok(Self { queries: vec![query], batch: false });
@@ -75,7 +76,8 @@ impl<'a> Payload<'a> {
 
 impl Query<'_> {
     fn statement(&self, options: &Options) -> Result<Statement<'_>, ApiError> {
-        let sql = CallerSql::new(&self.query).map_err(|error| ApiError::bad_body(&error.to_string()))?;
+        let sql =
+            CallerSql::new(&self.query).map_err(|error| ApiError::bad_body(&error.to_string()))?;
         Ok(Statement {
             sql,
             params: &self.params,
@@ -105,7 +107,10 @@ mod tests {
     fn single_statements_and_batches_are_understood() {
         assert_eq!(parse(r#"{"query":"select 1"}"#), Ok((1, false)));
         assert_eq!(parse(r#"{"query":"select $1","params":[{"a":[1]}],"x":1}"#), Ok((1, false)));
-        assert_eq!(parse(r#"{"queries":[{"query":"a"},{"query":"b","params":[]}]}"#), Ok((2, true)));
+        assert_eq!(
+            parse(r#"{"queries":[{"query":"a"},{"query":"b","params":[]}]}"#),
+            Ok((2, true))
+        );
         assert_eq!(parse(r#"{"queries":[]}"#), Ok((0, true)));
         assert_eq!(parse(r#"{"queries":[{"query":"a"}],"query":"b"}"#), Ok((1, false)));
     }

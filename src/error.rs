@@ -297,6 +297,14 @@ impl ApiError {
     /// Refused before it ran, in the words and the shape of the database.
     fn refused(refusal: Refusal) -> Self {
         let (sqlstate, hint) = match refusal {
+            Refusal::Kind => {
+                return Self::new(
+                    StatusCode::FORBIDDEN,
+                    "RG4030",
+                    refusal.to_string(),
+                    "change tables and settings with migrations, or set limits.statements = \"all\"",
+                );
+            }
             Refusal::TransactionControl => {
                 ("2D000", "send several statements as one batch: {\"queries\": […]}")
             }

@@ -38,7 +38,7 @@ pub async fn answer(
     let limits = &gateway.config.limits;
     let body = body::read(body, limits.request_bytes, server.body_timeout).await?;
     let payload = Payload::parse(&body)?;
-    let request = payload.request(&options, limits.batch_statements)?;
+    let request = payload.request(options, limits.batch_statements)?;
 
     let mut answer = if request.statements.is_empty() {
         json(StatusCode::OK, b"{\"results\":[]}".to_vec())

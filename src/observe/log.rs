@@ -11,7 +11,6 @@ use crate::config::{LogConfig, LogFormat};
 const LINES_WAITING: usize = 64 * 1024;
 
 /// Sends log lines to standard output from a thread of its own; ends when the guard is dropped.
-#[must_use]
 pub fn start(config: &LogConfig) -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_WAITING)

@@ -6,5 +6,7 @@ mod harness;
 mod hostile;
 mod http_behaviour;
 mod identity;
+mod policy_edits;
 mod postgres_tls;
+mod serving;
 mod sql_over_http;

@@ -14,8 +14,8 @@ use crate::session::{Request, Statement, TransactionOptions};
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Query<'a> {
-    #[serde(borrow)]
-    query: Cow<'a, str>,
+    #[serde(borrow, rename = "query")]
+    sql: Cow<'a, str>,
     #[serde(borrow, default)]
     params: Vec<&'a RawValue>,
     #[serde(default)]
@@ -49,7 +49,8 @@ impl<'a> Payload<'a> {
         let envelope: Envelope<'a> =
             serde_json::from_slice(body).map_err(|error| refuse(&error))?;
         if let Some(query) = envelope.query {
-            let query = Query { query, params: envelope.params, array_mode: envelope.array_mode };
+            let query =
+                Query { sql: query, params: envelope.params, array_mode: envelope.array_mode };
             return Ok(Self { queries: vec![query], batch: false });
         }
         let Some(queries) = envelope.queries else {
@@ -60,7 +61,7 @@ impl<'a> Payload<'a> {
     }
 
     /// What is to be run.
-    pub fn request(&self, options: &Options, batch_limit: usize) -> Result<Request<'_>, ApiError> {
+    pub fn request(&self, options: Options, batch_limit: usize) -> Result<Request<'_>, ApiError> {
         if self.queries.len() > batch_limit {
             return Err(ApiError::batch_too_long(batch_limit));
         }
@@ -75,9 +76,9 @@ impl<'a> Payload<'a> {
 }
 
 impl Query<'_> {
-    fn statement(&self, options: &Options) -> Result<Statement<'_>, ApiError> {
+    fn statement(&self, options: Options) -> Result<Statement<'_>, ApiError> {
         let sql =
-            CallerSql::new(&self.query).map_err(|error| ApiError::bad_body(&error.to_string()))?;
+            CallerSql::new(&self.sql).map_err(|error| ApiError::bad_body(&error.to_string()))?;
         Ok(Statement {
             sql,
             params: &self.params,
@@ -86,7 +87,7 @@ impl Query<'_> {
     }
 }
 
-/// serde_json's words name a position and what was expected there, and quote none but a misfit scalar;
+/// `serde_json`'s words name a position and what was expected there, and quote none but a misfit scalar;
 /// they go to the sender of the body only.
 fn refuse(error: &serde_json::Error) -> ApiError {
     ApiError::bad_body(&error.to_string())

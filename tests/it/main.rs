@@ -6,6 +6,7 @@ mod harness;
 mod hostile;
 mod http_behaviour;
 mod identity;
+mod login_roles;
 mod policy_edits;
 mod postgres_tls;
 mod serving;

@@ -1,17 +1,71 @@
-//! (stub) `rowgate migrate`.
+//! `rowgate migrate`: brings a database to the project's SQL files.
 
-use crate::pg::control::ControlError;
+use std::path::PathBuf;
+
+use crate::pg::control;
 use crate::pg::url::ConnectUrl;
-/// (stub)
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+use crate::policy::{self, PolicyError, SqlSource};
 
-/// (stub)
+/// Bring the database to the SQL files: migrations, then grants and policies
+///
+/// Connects as the owner of the tables (DATABASE_URL). In one transaction: creates or updates
+/// Rowgate's own roles and the schema `auth`, runs the files of `migrations/` that have not run yet,
+/// and applies `grants/` and `policies/` if they were edited. An error names the file and line and
+/// changes nothing. It may run at the same time on several machines, and again at any time.
+///
+/// A file in `migrations/` is never edited once it has run anywhere; write a new one. Files in `grants/`
+/// and `policies/` are edited in place.
+///
+/// The owner needs no superuser rights: CREATEROLE and ownership of the database are enough.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The directory that holds migrations/, grants/ and policies/
+    #[arg(long, value_name = "DIR", default_value = "sql")]
+    sql: PathBuf,
+
+    /// Also give the two login roles the passwords in DATABASE_AUTHENTICATED_URL and DATABASE_ANONYMOUS_URL
+    ///
+    /// Only hashes of them are sent (SCRAM-SHA-256).
+    #[arg(long)]
+    login_passwords: bool,
+}
+
+/// Migrates, prints what was done.
+///
+/// # Errors
+///
+/// No connection, or a file that could not be applied.
 pub async fn run(
-    _args: Args,
-    _owner: &ConnectUrl,
-    _authenticated: Option<&ConnectUrl>,
-    _anonymous: Option<&ConnectUrl>,
-) -> Result<(), ControlError> {
+    args: Args,
+    owner: &ConnectUrl,
+    authenticated: Option<&ConnectUrl>,
+    anonymous: Option<&ConnectUrl>,
+) -> Result<(), PolicyError> {
+    let logins = if args.login_passwords { logins(authenticated, anonymous)? } else { Vec::new() };
+    let mut client = control::connect(owner).await?;
+    let report = policy::migrate(&mut client, &SqlSource::new(args.sql)).await?;
+    println!("{report}");
+    if args.login_passwords {
+        policy::set_login_passwords(&mut client, &logins).await?;
+        let roles: Vec<&str> = logins.iter().map(|(role, _)| *role).collect();
+        println!("passwords set: {}", roles.join(", "));
+    }
     Ok(())
+}
+
+/// Roles and passwords of the two URLs; checked before anything is done.
+fn logins<'a>(
+    authenticated: Option<&'a ConnectUrl>,
+    anonymous: Option<&'a ConnectUrl>,
+) -> Result<Vec<(&'a str, &'a [u8])>, PolicyError> {
+    let urls =
+        [("DATABASE_AUTHENTICATED_URL", authenticated), ("DATABASE_ANONYMOUS_URL", anonymous)];
+    urls.into_iter()
+        .map(|(name, url)| match url.map(|url| (url.user(), url.password())) {
+            Some((user, Some(password))) => Ok((user, password)),
+            _ => Err(PolicyError::Login(format!(
+                "--login-passwords takes the passwords from the URLs, and {name} has none"
+            ))),
+        })
+        .collect()
 }

@@ -1,0 +1,152 @@
+//! Why SQL files could not be applied. Names the file and line, never a key or a password.
+
+use std::path::PathBuf;
+
+use crate::pg::control::{ControlError, reason};
+
+/// Why migrations, policies, passwords or keys could not be dealt with. Nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// No connection as owner.
+    #[error(transparent)]
+    Connect(#[from] ControlError),
+    /// A directory or file could not be read, or is no text.
+    #[error("cannot read {}: {reason}", path.display())]
+    Read {
+        /// The directory or file.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
+    /// A file whose name says nothing, and which would therefore never be applied.
+    #[error("{} is not named as expected: {expected}", path.display())]
+    FileName {
+        /// The file.
+        path: PathBuf,
+        /// How files in this directory are named.
+        expected: &'static str,
+    },
+    /// Two migrations with the same version.
+    #[error("{} and {} have the same version; give the newer one the next free number", first.display(), second.display())]
+    SameVersion {
+        /// The first in the order of names.
+        first: PathBuf,
+        /// The second.
+        second: PathBuf,
+    },
+    /// A file that would begin or end a transaction.
+    #[error("{}:{line}: `{statement}` is not allowed: all files are applied in one transaction", path.display())]
+    TransactionControl {
+        /// The file.
+        path: PathBuf,
+        /// The line on which the statement begins.
+        line: usize,
+        /// The statement's first word or words.
+        statement: String,
+    },
+    /// The server refused a statement of a file.
+    #[error("{0}")]
+    Statement(Box<StatementError>),
+    /// A migration was edited after it had been applied.
+    #[error(
+        "{} was changed after it had been applied to this database; restore it and put the change into a new migration", path.display()
+    )]
+    Divergent {
+        /// The file as it is now.
+        path: PathBuf,
+    },
+    /// A migration that was applied has no file any more.
+    #[error("{name}.sql was applied to this database but is not in {}", directory.display())]
+    Missing {
+        /// Version and name, as in `V1__todos`.
+        name: String,
+        /// Where it should be.
+        directory: PathBuf,
+    },
+    /// A migration that was never applied, older than one that was.
+    #[error(
+        "{} was never applied, but newer migrations were; give it a version greater than theirs", path.display()
+    )]
+    OutOfOrder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The schema `auth` belongs to somebody else.
+    #[error(
+        "schema auth already contains {objects}; Rowgate needs this schema for itself: rename the existing one (alter schema auth rename to …) or use another database"
+    )]
+    ForeignAuthSchema {
+        /// Some of what is in it.
+        objects: String,
+    },
+    /// Policies are to be applied to a database without Rowgate's roles and functions.
+    #[error("this database has not been migrated yet; run `rowgate migrate`")]
+    NotMigrated,
+    /// Another process holds a lock for too long.
+    #[error("gave up waiting for a lock after {seconds} s while {doing}; try again when {holder}")]
+    Locked {
+        /// How long was waited.
+        seconds: u64,
+        /// For what.
+        doing: &'static str,
+        /// Who is in the way.
+        holder: &'static str,
+    },
+    /// The server failed on a statement that comes from no file.
+    #[error("{doing} failed: {}", reason(.source))]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// The driver's error.
+        source: tokio_postgres::Error,
+    },
+    /// `refinery` refused the history or the files.
+    #[error("the migration history cannot be used: {0}")]
+    History(String),
+    /// No key can be used.
+    #[error("no seal key: {0}")]
+    SealKey(&'static str),
+    /// A login role without a password to give it.
+    #[error("{0}")]
+    Login(String),
+}
+
+/// What the server said about a statement of a file.
+#[derive(Debug)]
+pub struct StatementError {
+    /// The file.
+    pub path: PathBuf,
+    /// The line that the server points at, otherwise the first one of the statement.
+    pub line: usize,
+    /// That line's text, shortened.
+    pub text: String,
+    /// The server's message.
+    pub message: String,
+    /// Five characters; `?????` if there was no answer from a server.
+    pub sqlstate: String,
+    /// The server's detail.
+    pub detail: Option<String>,
+    /// The server's hint.
+    pub hint: Option<String>,
+}
+
+impl std::fmt::Display for StatementError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { path, line, text, message, sqlstate, .. } = self;
+        write!(f, "{}:{line}: {message} ({sqlstate})\n  {line} | {text}", path.display())?;
+        if let Some(detail) = &self.detail {
+            write!(f, "\n  detail: {detail}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl PolicyError {
+    /// For `map_err`: the server failed while `doing` something.
+    pub(super) fn database(doing: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
+        move |source| Self::Database { doing, source }
+    }
+}

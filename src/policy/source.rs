@@ -1,0 +1,233 @@
+//! Reads a project's `sql/` directory. Never touches a database, and never skips a file silently.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+
+use super::error::PolicyError;
+use super::split;
+
+/// A file beyond this is no hand-written SQL, and would be held in memory whole.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// How files in `migrations/` are named.
+const MIGRATION_NAME: &str = "V<version>__<name>.sql with a whole number and a name of letters, \
+                              digits and underscores, such as V3__invoices.sql";
+
+/// How files in `grants/` and `policies/` are named.
+const REPEATABLE_NAME: &str = "<name>.sql";
+
+/// Length limit of `refinery`'s column for a migration's name.
+const MAX_NAME: usize = 255;
+
+/// Where a project's SQL files are: `migrations/`, `grants/` and `policies/`, each optional.
+#[derive(Clone, Debug)]
+pub struct SqlSource {
+    dir: PathBuf,
+    schemas: Option<Vec<String>>,
+}
+
+impl SqlSource {
+    /// The files under `dir`; they manage every schema but the system's and Rowgate's own.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), schemas: None }
+    }
+
+    /// Leaves policies and grants alone outside of these schemas.
+    #[must_use]
+    pub fn with_schemas(mut self, schemas: Vec<String>) -> Self {
+        self.schemas = Some(schemas);
+        self
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn schemas(&self) -> Option<&[String]> {
+        self.schemas.as_deref()
+    }
+
+    pub(super) fn migrations_dir(&self) -> PathBuf {
+        self.dir.join("migrations")
+    }
+
+    /// Reads and checks everything there is.
+    pub(super) fn read(&self) -> Result<SqlSet, PolicyError> {
+        // The directory itself is not optional: a mistyped one would drop every policy.
+        list(&self.dir)?;
+        Ok(SqlSet {
+            migrations: migrations(&self.migrations_dir())?,
+            repeatable: Repeatable::read(&self.dir)?,
+        })
+    }
+
+    /// Reads and checks the grants and policies alone.
+    pub(super) fn read_repeatable(&self) -> Result<Repeatable, PolicyError> {
+        list(&self.dir)?;
+        Repeatable::read(&self.dir)
+    }
+}
+
+/// A project's files, checked.
+#[derive(Debug)]
+pub(super) struct SqlSet {
+    /// In the order of their versions.
+    pub migrations: Vec<SqlFile>,
+    pub repeatable: Repeatable,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub(super) struct SqlFile {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+impl SqlFile {
+    /// The name without its extension, as in `V1__todos`.
+    pub fn stem(&self) -> &str {
+        self.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+    }
+
+    fn read(path: PathBuf) -> Result<Self, PolicyError> {
+        let failed = |reason: String| PolicyError::Read { path: path.clone(), reason };
+        let size = fs::metadata(&path).map_err(|e| failed(e.to_string()))?.len();
+        if size > MAX_FILE_BYTES {
+            return Err(failed(format!("{size} bytes, of which {MAX_FILE_BYTES} are allowed")));
+        }
+        let bytes = fs::read(&path).map_err(|e| failed(e.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| failed("not UTF-8".to_owned()))?;
+        if text.contains('\0') {
+            return Err(failed("it contains a zero byte".to_owned()));
+        }
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        let file = Self { path, text };
+        file.check_transaction_control()?;
+        Ok(file)
+    }
+
+    fn check_transaction_control(&self) -> Result<(), PolicyError> {
+        for statement in split::statements(&self.text) {
+            if let Some(words) = statement.transaction_control {
+                return Err(PolicyError::TransactionControl {
+                    path: self.path.clone(),
+                    line: statement.line,
+                    statement: words.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Grants and policies: applied as a whole, whenever the whole is not what was applied last.
+#[derive(Debug)]
+pub(super) struct Repeatable {
+    /// First the grants, then the policies, each in the order of their names.
+    pub files: Vec<SqlFile>,
+    /// Hexadecimal hash of names and texts.
+    pub hash: String,
+}
+
+impl Repeatable {
+    fn read(dir: &Path) -> Result<Self, PolicyError> {
+        let mut files = Vec::new();
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in ["grants", "policies"] {
+            for path in sql_files(&dir.join(part), REPEATABLE_NAME)? {
+                let file = SqlFile::read(path)?;
+                for text in [part, file.stem(), file.text.as_str()] {
+                    context.update(&(text.len() as u64).to_be_bytes());
+                    context.update(text.as_bytes());
+                }
+                files.push(file);
+            }
+        }
+        Ok(Self { files, hash: hex::encode(context.finish()) })
+    }
+}
+
+fn migrations(dir: &Path) -> Result<Vec<SqlFile>, PolicyError> {
+    let mut found = Vec::new();
+    for path in sql_files(dir, MIGRATION_NAME)? {
+        let Some(version) = migration_version(&path) else {
+            return Err(PolicyError::FileName { path, expected: MIGRATION_NAME });
+        };
+        found.push((version, SqlFile::read(path)?));
+    }
+    found.sort_by_key(|(version, _)| *version);
+    if let Some(pair) = found.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let (first, second) = (pair[0].1.path.clone(), pair[1].1.path.clone());
+        return Err(PolicyError::SameVersion { first, second });
+    }
+    Ok(found.into_iter().map(|(_, file)| file).collect())
+}
+
+/// The version in a migration's name; none if `refinery` would pass over the file or misread it.
+fn migration_version(path: &Path) -> Option<i32> {
+    let stem = path.file_stem()?.to_str()?;
+    let (version, name) = stem.strip_prefix('V')?.split_once("__")?;
+    let whole = !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
+    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !whole || !plain || name.len() > MAX_NAME {
+        return None;
+    }
+    version.parse().ok()
+}
+
+/// The `.sql` files of a directory that may be absent, in the order of their names. Hidden files,
+/// editors' backups and notes (`.md`, `.txt`) may lie beside them; anything else is an error.
+fn sql_files(dir: &Path, expected: &'static str) -> Result<Vec<PathBuf>, PolicyError> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for path in list(dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let passed_over = name.starts_with(['.', '#']) || name.ends_with('~');
+        match path.extension().and_then(|extension| extension.to_str()) {
+            _ if passed_over => {}
+            Some("sql") if path.is_file() => files.push(path),
+            Some("md" | "txt") => {}
+            _ => return Err(PolicyError::FileName { path, expected }),
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
+    let failed =
+        |e: std::io::Error| PolicyError::Read { path: dir.to_owned(), reason: e.to_string() };
+    fs::read_dir(dir)
+        .map_err(failed)?
+        .map(|entry| entry.map(|e| e.path()).map_err(failed))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_would_be_applied_count_as_migrations() {
+        for (name, version) in [
+            ("V1__todos.sql", Some(1)),
+            ("V12__a_b.sql", Some(12)),
+            ("V1_todos.sql", None),
+            ("v1__todos.sql", None),
+            ("V1.5__todos.sql", None),
+            ("V1__.sql", None),
+            ("V1__to-dos.sql", None),
+            ("V99999999999__todos.sql", None),
+            ("U1__todos.sql", None),
+            ("todos.sql", None),
+        ] {
+            assert_eq!(migration_version(Path::new(name)), version, "{name}");
+        }
+    }
+}

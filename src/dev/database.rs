@@ -32,20 +32,14 @@ pub enum DatabaseError {
     /// The private cluster does not run.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// A connection string will not do.
+    /// A connection string of our own making is not one.
     #[error("{name}: {source}")]
     Url {
-        /// The option or environment variable.
+        /// What it is for.
         name: &'static str,
         /// What is wrong with it.
         source: UrlError,
     },
-    /// A password on the command line is readable by everybody on the machine.
-    #[error(
-        "--database-url must not carry a password: everybody on this machine can read the command \
-         line. Set DATABASE_URL and give --database-url without a value, or set PGPASSWORD"
-    )]
-    PasswordOnCommandLine,
     /// The option without a value, and no variable either.
     #[error("--database-url without a value takes the URL from DATABASE_URL, which is not set")]
     NoUrl,

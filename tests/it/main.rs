@@ -6,6 +6,8 @@ mod harness;
 mod hostile;
 mod http_behaviour;
 mod identity;
+mod login_roles;
 mod policy_edits;
+mod postgres_tls;
 mod serving;
 mod sql_over_http;

@@ -1,8 +1,9 @@
-//! How far a caller's statement can be trusted to leave nothing behind on its connection.
+//! Which statements run, and how far each can be trusted to leave nothing behind on its connection.
 //!
-//! Decides on the text alone, and errs on one side only: a statement is [`Admission::Plain`] when
-//! nothing in it can name a function, a relation or a command that changes session state; everything
-//! else is [`Admission::Suspect`] and gets a connection that nobody uses afterwards. It is no judge of
+//! By default only statements that read and change rows are run ([`StatementKinds::Data`]): the first
+//! word of a statement is its kind. Of these, one is [`Admission::Plain`] when nothing in its text can
+//! name a function, a relation or a command that changes session state; everything else is
+//! [`Admission::Suspect`] and gets a connection that nobody uses afterwards. This module is no judge of
 //! what a caller may see: that is the database's.
 //!
 //! Why looking for words is enough. A function runs only when the statement names it, and every
@@ -14,6 +15,7 @@
 
 use std::collections::HashSet;
 
+use crate::config::StatementKinds;
 use crate::pg::sql::CallerSql;
 
 /// What a statement's text says about the session it will leave behind.
@@ -34,10 +36,19 @@ pub enum Refusal {
     /// COPY speaks a protocol of its own.
     #[error("COPY is not available over HTTP")]
     Copy,
+    /// Not one of the kinds that are run here.
+    #[error(
+        "only SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE and EXPLAIN of these are run here"
+    )]
+    Kind,
 }
 
-/// Statements that begin with one of these may be plain.
-const PLAIN_STARTS: [&str; 7] = ["select", "insert", "update", "delete", "with", "values", "table"];
+/// Statements that begin with one of these read or change rows.
+const DATA_STARTS: [&str; 9] =
+    ["select", "insert", "update", "delete", "merge", "with", "values", "table", "explain"];
+
+/// What EXPLAIN could explain, and ANALYZE run, besides statements that read or change rows.
+const NOT_TO_EXPLAIN: [&str; 4] = ["create", "declare", "execute", "refresh"];
 
 /// Statements that begin with one of these end or begin transactions.
 const TRANSACTION_STARTS: [&str; 8] =
@@ -46,7 +57,7 @@ const TRANSACTION_STARTS: [&str; 8] =
 /// Relations and functions of the system, and large objects.
 const SUSPECT_PREFIXES: [&str; 2] = ["pg_", "lo_"];
 
-/// Names with a suspect prefix that only compute (pg_proc.dat: immutable or stable, no side effects).
+/// Names with a suspect prefix that only compute (`pg_proc.dat`: immutable or stable, no side effects).
 const HARMLESS: [&str; 5] =
     ["pg_typeof", "pg_column_size", "pg_size_pretty", "pg_size_bytes", "pg_input_is_valid"];
 
@@ -82,20 +93,17 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// Takes the lower-case names of all functions whose effects may outlive a transaction.
     #[must_use]
-    pub fn new(functions: HashSet<Box<str>>) -> Self {
-        let mut suspect = HashSet::new();
-        for name in &functions {
-            // A quoted name may hold any character; its first unbroken run of letters stands for it.
-            suspect.extend(words(name).take(1).map(Box::from));
-        }
-        suspect.extend(SUSPECT_WORDS.map(Box::from));
-        Self { suspect }
+    pub fn new<'a>(functions: impl IntoIterator<Item = &'a str>) -> Self {
+        // A quoted name may hold any character; its first unbroken run of letters stands for it.
+        let first_words = functions.into_iter().filter_map(|name| words(name).next());
+        Self { suspect: first_words.chain(SUSPECT_WORDS).map(Box::from).collect() }
     }
 
     /// Judges one statement. Takes time linear in its length.
-    pub fn judge(&self, sql: CallerSql<'_>) -> Result<Admission, Refusal> {
+    pub fn judge(&self, sql: CallerSql<'_>, kinds: StatementKinds) -> Result<Admission, Refusal> {
         let text = sql.text();
         let Some(first) = first_word(text) else {
+            // Nothing but white space, or nothing that Postgres' grammar knows: let it say so.
             return Ok(Admission::Suspect);
         };
         let mut folded = String::with_capacity(LONGEST_NAME);
@@ -106,7 +114,11 @@ impl Vocabulary {
         if folded == "copy" {
             return Err(Refusal::Copy);
         }
-        let plain = PLAIN_STARTS.contains(&folded.as_str())
+        let data = is_data(&folded, text);
+        if kinds == StatementKinds::Data && !data {
+            return Err(Refusal::Kind);
+        }
+        let plain = data
             && !has_unicode_identifier(text)
             && words(text).all(|word| self.is_harmless(word, &mut folded));
         Ok(if plain { Admission::Plain } else { Admission::Suspect })
@@ -139,6 +151,14 @@ fn has_unicode_identifier(text: &str) -> bool {
     text.as_bytes().windows(3).any(|w| matches!(w, [b'u' | b'U', b'&', b'"']))
 }
 
+/// Whether a statement with this first word reads or changes rows, and does nothing else.
+fn is_data(first: &str, text: &str) -> bool {
+    DATA_STARTS.contains(&first)
+        && (first != "explain"
+            || !words(text)
+                .any(|word| NOT_TO_EXPLAIN.iter().any(|no| word.eq_ignore_ascii_case(no))))
+}
+
 fn is_prepare_transaction(text: &str, first: &str) -> bool {
     first == "prepare"
         && words(text).nth(1).is_some_and(|second| second.eq_ignore_ascii_case("transaction"))
@@ -148,7 +168,9 @@ fn is_prepare_transaction(text: &str, first: &str) -> bool {
 /// statements. `None` if the text begins with anything else, or holds nothing.
 fn first_word(mut text: &str) -> Option<&str> {
     loop {
-        text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '(' | ';'));
+        text = text.trim_start_matches(|c: char| {
+            c.is_ascii_whitespace() || matches!(c, '\x0b' | '(' | ';')
+        });
         if let Some(comment) = text.strip_prefix("--") {
             text = comment.split_once(['\n', '\r']).map_or("", |(_, rest)| rest);
         } else if text.starts_with("/*") {
@@ -188,8 +210,12 @@ mod tests {
     use super::*;
 
     fn judge(sql: &str) -> Result<Admission, Refusal> {
-        let functions = ["set_config", "pg_sleep", "add_todo", "my func"].map(Box::from);
-        Vocabulary::new(HashSet::from(functions)).judge(CallerSql::new(sql).unwrap())
+        judge_as(sql, StatementKinds::All)
+    }
+
+    fn judge_as(sql: &str, kinds: StatementKinds) -> Result<Admission, Refusal> {
+        Vocabulary::new(["set_config", "pg_sleep", "add_todo", "my func"])
+            .judge(CallerSql::new(sql).unwrap(), kinds)
     }
 
     #[test]
@@ -202,6 +228,8 @@ mod tests {
             "select pg_typeof(id), count(*) from todos group by 1",
             "values (1), (2)",
             "table todos",
+            "explain analyze select 1",
+            "merge into todos using s on true when matched then delete",
         ] {
             assert_eq!(judge(sql), Ok(Admission::Plain), "{sql}");
         }
@@ -225,10 +253,11 @@ mod tests {
         ] {
             assert_eq!(judge(sql), Ok(Admission::Suspect), "{sql}");
         }
-        let name: Box<str> = "f".repeat(LONGEST_NAME).into();
-        let vocabulary = Vocabulary::new(HashSet::from([name.clone()]));
+        let name = "f".repeat(LONGEST_NAME);
+        let vocabulary = Vocabulary::new([name.as_str()]);
         let longer = format!("select {name}oo()");
-        assert_eq!(vocabulary.judge(CallerSql::new(&longer).unwrap()), Ok(Admission::Suspect));
+        let judged = vocabulary.judge(CallerSql::new(&longer).unwrap(), StatementKinds::Data);
+        assert_eq!(judged, Ok(Admission::Suspect));
     }
 
     #[test]
@@ -243,7 +272,7 @@ mod tests {
             "select 1 into temp t",
             "select 1 into temporary t",
             "do $$ begin end $$",
-            "explain analyze select 1",
+            "explain analyze create table x as select 1",
             "lock todos",
             "",
             "-- nothing",
@@ -251,6 +280,26 @@ mod tests {
             "\"select\" 1",
         ] {
             assert_eq!(judge(sql), Ok(Admission::Suspect), "{sql}");
+        }
+    }
+
+    #[test]
+    fn only_statements_on_rows_run_unless_all_kinds_are_configured() {
+        for sql in [
+            "set search_path = x",
+            "do $$ begin end $$",
+            "alter role current_user password 'x'",
+            "create table x ()",
+            "/* select */ call p()",
+            "explain execute p",
+            "(prepare p as select 1)",
+            "\u{feff}select 1",
+        ] {
+            assert_eq!(judge_as(sql, StatementKinds::Data), Err(Refusal::Kind), "{sql}");
+            assert_eq!(judge_as(sql, StatementKinds::All), Ok(Admission::Suspect), "{sql}");
+        }
+        for sql in ["select 1", "", "-- nothing", "  ;  "] {
+            assert!(judge_as(sql, StatementKinds::Data).is_ok(), "{sql}");
         }
     }
 

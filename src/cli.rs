@@ -54,12 +54,27 @@ pub struct Cli {
     )]
     config: Option<PathBuf>,
 
-    /// Set a key of the configuration, such as --set limits.deadline=5s; repeatable
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
-    set: Vec<(String, String)>,
-
     #[command(subcommand)]
     command: Command,
+}
+
+/// Keys of the configuration as flags, for commands that read all of it.
+#[derive(Debug, clap::Args)]
+struct Overrides {
+    /// Set a key, such as --set limits.deadline=5s; repeatable
+    #[arg(
+        long,
+        value_name = "KEY=VALUE",
+        value_parser = key_and_value,
+        help_heading = "Configuration"
+    )]
+    set: Vec<(String, String)>,
+}
+
+impl Overrides {
+    fn into_flags(self) -> impl Iterator<Item = Flag> {
+        self.set.into_iter().map(|(key, value)| Flag { name: "--set".to_owned(), key, value })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,15 +113,10 @@ impl Cli {
     /// Where this call's configuration comes from.
     fn sources(&self) -> ConfigSources {
         let default = || Path::new(DEFAULT_CONFIG).exists().then(|| DEFAULT_CONFIG.into());
-        let flag = |(key, value): &(String, String)| Flag {
-            name: "--set".to_owned(),
-            key: key.clone(),
-            value: value.clone(),
-        };
         ConfigSources {
             file: self.config.clone().or_else(default),
             environment: Environment::of_process(),
-            flags: self.set.iter().map(flag).collect(),
+            flags: Vec::new(),
         }
     }
 }
@@ -121,7 +131,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => serve::run(args, sources).await,
         Command::Check(args) => check::run(args, sources).await,
-        Command::Dev(args) => Ok(dev::run(args).await?),
+        Command::Dev(args) => dev::run(args, sources).await,
         Command::Token(args) => Ok(token::run(args).await?),
         Command::Init(args) => Ok(init::run(args).await?),
         Command::Migrate(args) => {

@@ -137,6 +137,18 @@ pub struct LimitsConfig {
     pub deadline: Duration,
     /// Statements in one batch.
     pub batch_statements: usize,
+    /// Which statements callers may send (403 for others).
+    pub statements: StatementKinds,
+}
+
+/// Kinds of statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatementKinds {
+    /// Those that read and change rows: SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE, EXPLAIN.
+    Data,
+    /// All but COPY and transaction control, as far as the role's privileges go. For callers who are
+    /// trusted with the role itself: they can change its password.
+    All,
 }
 
 /// `[seal]`: how claims are protected on their way into SQL.

@@ -100,7 +100,12 @@ impl ApiError {
     /// 404
     #[must_use]
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "RG4040", "there is nothing at this path", "SQL goes to POST /sql")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "RG4040",
+            "there is nothing at this path",
+            "SQL goes to POST /sql",
+        )
     }
 
     /// 405; `allow` lists the methods of the path.
@@ -249,10 +254,14 @@ impl From<SessionError> for ApiError {
             SessionError::TooLarge(limit) => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "RG5070",
-                format!("the answer is larger than {limit} bytes; whether writes took effect is not known"),
+                format!(
+                    "the answer is larger than {limit} bytes; whether writes took effect is not known"
+                ),
                 "ask for fewer rows or columns, or raise limits.answer_bytes",
             ),
-            SessionError::Deadline { limit, confirmed } => Self::deadline(limit.as_millis(), confirmed),
+            SessionError::Deadline { limit, confirmed } => {
+                Self::deadline(limit.as_millis(), confirmed)
+            }
             SessionError::TransactionBroken => Self::refused(Refusal::TransactionControl),
         }
     }
@@ -261,7 +270,8 @@ impl From<SessionError> for ApiError {
 impl ApiError {
     /// An error of the database. 400, because clients read its members only from that status.
     fn server(error: Box<ServerError>) -> Self {
-        let unavailable = error.is_fatal() || UNAVAILABLE.iter().any(|code| error.code.starts_with(code));
+        let unavailable =
+            error.is_fatal() || UNAVAILABLE.iter().any(|code| error.code.starts_with(code));
         if unavailable {
             return Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -287,10 +297,20 @@ impl ApiError {
     /// Refused before it ran, in the words and the shape of the database.
     fn refused(refusal: Refusal) -> Self {
         let (sqlstate, hint) = match refusal {
+            Refusal::Kind => {
+                return Self::new(
+                    StatusCode::FORBIDDEN,
+                    "RG4030",
+                    refusal.to_string(),
+                    "change tables and settings with migrations, or set limits.statements = \"all\"",
+                );
+            }
             Refusal::TransactionControl => {
                 ("2D000", "send several statements as one batch: {\"queries\": […]}")
             }
-            Refusal::Copy => ("0A000", "use SELECT to read, and INSERT … SELECT from unnest($1) to write"),
+            Refusal::Copy => {
+                ("0A000", "use SELECT to read, and INSERT … SELECT from unnest($1) to write")
+            }
         };
         Self::server(Box::new(ServerError::raised(sqlstate, &refusal.to_string(), hint)))
     }

@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::Request;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -99,7 +99,8 @@ impl Server {
         let observer = gateway.observer.clone();
         let server = gateway.config.server.clone();
         let acceptor = Acceptor::new(&gateway.config, observer.clone());
-        let operators = admin.map(|listener| tokio::spawn(serve_operators(listener, Arc::clone(&gateway))));
+        let operators =
+            admin.map(|listener| tokio::spawn(serve_operators(listener, Arc::clone(&gateway))));
 
         let answering = Arc::clone(&gateway);
         let service = service_fn(move |request: Request<Incoming>| {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::admit::{Admission, Refusal};
 use crate::auth::Identity;
+use crate::config::StatementKinds;
 use crate::json::answer::AnswerError;
 use crate::json::params::ParamError;
 use crate::pg::catalog::Catalog;
@@ -140,6 +141,8 @@ pub struct Sessions {
     pub catalog: Arc<Catalog>,
     /// What each request may cost.
     pub bounds: Bounds,
+    /// Which statements are run.
+    pub kinds: StatementKinds,
 }
 
 /// How often a request is sent: a second time only when the first could not have had any effect.
@@ -189,7 +192,7 @@ impl Sessions {
         let vocabulary = self.catalog.vocabulary();
         let mut admission = Admission::Plain;
         for statement in &request.statements {
-            if vocabulary.judge(statement.sql)? == Admission::Suspect {
+            if vocabulary.judge(statement.sql, self.kinds)? == Admission::Suspect {
                 admission = Admission::Suspect;
             }
         }

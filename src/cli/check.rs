@@ -10,16 +10,17 @@ use std::path::PathBuf;
 
 use hyper::Uri;
 
-use super::{Failure, live};
+use super::{Failure, Overrides, live};
 use crate::config::{Config, ConfigError, ConfigSources};
 use findings::Findings;
 
 const HELP: &str = "\
 Looks at, in this order:
   - the configuration: unknown keys, bad values, secrets in the wrong place
+  - the owner's connection, if DATABASE_URL is set: the schema `auth`, the seal key
   - both login roles: can they log in, and can they do nothing but what policies allow
-  - the owner's connection, if DATABASE_URL is set: the schema `auth`, the seal keys
-  - the seal: does the database believe what this gateway would seal; do the clocks agree
+  - the server: its version, its room for both pools, its clock
+  - the seal: does the database believe what this gateway would seal
   - each issuer: do its keys arrive, and how many can be used
 
 One line for each finding, beginning with ok, warning or error. Exit code 1 if there is an error.
@@ -40,6 +41,9 @@ pub struct Args {
     /// Do nothing but ask a running gateway's health address (http) how it is
     #[arg(long, value_name = "URL", conflicts_with = "token_file")]
     live: Option<Uri>,
+
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 /// Runs all checks.
@@ -47,10 +51,11 @@ pub struct Args {
 /// # Errors
 ///
 /// If at least one finding is an error.
-pub async fn run(args: Args, sources: ConfigSources) -> Result<(), Failure> {
+pub async fn run(args: Args, mut sources: ConfigSources) -> Result<(), Failure> {
     if let Some(url) = args.live {
         return live::probe(url).await;
     }
+    sources.flags.extend(args.overrides.into_flags());
     let mut findings = Findings::default();
     let config = match Config::load(&sources) {
         Ok(config) => config,

@@ -6,9 +6,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::cli::Failure;
+use crate::config::{ConfigSources, DatabaseUrls, Flag};
 use crate::dev::database::Existing;
 use crate::dev::home::DEFAULT_DATA_DIR;
-use crate::dev::{self, DevError, Options};
+use crate::dev::{self, Options};
 
 /// Start a complete development environment
 ///
@@ -42,8 +44,9 @@ pub struct Args {
 
     /// Use the database of a running server, logging in as its owner, in place of a private one
     ///
-    /// Without a value the URL is taken from DATABASE_URL. A URL given here must not carry a
-    /// password, since everybody on the machine can read the command line: set PGPASSWORD.
+    /// Without a value the URL is taken from DATABASE_URL, or from the file that DATABASE_URL_FILE
+    /// names. A URL given here must not carry a password, since everybody on the machine can read the
+    /// command line: set PGPASSWORD.
     ///
     /// The roles `authenticated` and `anonymous` get passwords of their own, kept in the data
     /// directory; unless they can log in already: then DATABASE_AUTHENTICATED_URL and
@@ -53,8 +56,21 @@ pub struct Args {
 }
 
 /// Runs until a signal comes.
-pub async fn run(args: Args) -> Result<(), DevError> {
-    let existing = args.database_url.as_deref().map(Existing::from_option).transpose()?;
+///
+/// # Errors
+///
+/// A server that cannot be used, or a part that does not start or ends by itself.
+pub async fn run(args: Args, sources: ConfigSources) -> Result<(), Failure> {
+    let existing = args.database_url.map(|url| existing(url, sources)).transpose()?;
     let Args { sql, listen, data_dir, reset, .. } = args;
-    Box::pin(dev::run(Options { sql, listen, data_dir, reset, existing })).await
+    Ok(Box::pin(dev::run(Options { sql, listen, data_dir, reset, existing })).await?)
+}
+
+fn existing(url: String, mut sources: ConfigSources) -> Result<Existing, Failure> {
+    if !url.is_empty() {
+        let (name, key) = ("--database-url".to_owned(), "database.owner_url".to_owned());
+        sources.flags.push(Flag { name, key, value: url });
+    }
+    let urls = DatabaseUrls::load(&sources).map_err(Failure::configuration)?;
+    Ok(Existing::new(urls)?)
 }

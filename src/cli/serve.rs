@@ -1,7 +1,7 @@
 //! `rowgate serve`: the gateway itself.
 
-use super::Failure;
 use super::signals::Signals;
+use super::{Failure, Overrides};
 use crate::config::{Config, ConfigSources, Flag};
 use crate::observe::{Observer, log};
 use crate::server::{ServeError, Server};
@@ -43,21 +43,24 @@ pub struct Args {
     /// What is logged: a level, or targets with levels such as warn,rowgate=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log_filter: Option<String>,
+
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 impl Args {
     /// The same as `--set` would say it.
     fn into_flags(self) -> impl Iterator<Item = Flag> {
-        [
+        let flags = [
             ("--listen", "server.listen", self.listen),
             ("--admin-listen", "server.admin_listen", self.admin_listen),
             ("--log-format", "log.format", self.log_format),
             ("--log-filter", "log.filter", self.log_filter),
-        ]
-        .into_iter()
-        .filter_map(|(name, key, value)| {
+        ];
+        let given = flags.into_iter().filter_map(|(name, key, value)| {
             Some(Flag { name: name.to_owned(), key: key.to_owned(), value: value? })
-        })
+        });
+        self.overrides.into_flags().chain(given)
     }
 }
 

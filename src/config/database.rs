@@ -68,8 +68,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     })
 }
 
-/// Both logins must be there, name their roles, and be different from each other and from the owner:
-/// row-level security tells requests apart by role.
+/// Both logins must be there, name their roles, and be different from each other: row-level security
+/// tells requests apart by role. What the roles may do is for the database to say.
 fn check_logins(reader: &mut Reader<'_>, urls: &DatabaseUrls) {
     let logins = [
         (&secrets::AUTHENTICATED, &urls.authenticated, "authenticated"),
@@ -85,14 +85,6 @@ fn check_logins(reader: &mut Reader<'_>, urls: &DatabaseUrls) {
             Some(url) if url.user().is_empty() => {
                 let complaint =
                     format!("the URL names no role; expected postgresql://{role}@host/database");
-                reader.complain(secret.key, complaint);
-            }
-            Some(url) if urls.owner.as_ref().is_some_and(|owner| owner.user() == url.user()) => {
-                let complaint = format!(
-                    "logs in as {:?}, the owner's role of {}; requests must run as a role that owns nothing",
-                    url.user(),
-                    secrets::OWNER.variable(),
-                );
                 reader.complain(secret.key, complaint);
             }
             Some(_) => {}

@@ -8,7 +8,7 @@ use jsonwebtoken::Algorithm;
 
 use super::{
     AuthConfig, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig, LogConfig, LogFormat,
-    ServerConfig,
+    ServerConfig, StatementKinds,
 };
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
@@ -101,6 +101,7 @@ impl Default for LimitsConfig {
             stream_threshold: 64 * KIB,
             deadline: Duration::from_secs(30),
             batch_statements: 100,
+            statements: StatementKinds::Data,
         }
     }
 }

@@ -48,10 +48,10 @@ impl Environment {
         std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
     }
 
-    /// A variable's value.
+    /// A variable's value; an empty one counts as not set, as compose files make them.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// The names of Rowgate's own variables.

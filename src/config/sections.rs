@@ -75,6 +75,7 @@ fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
     reader.set("limits.stream_threshold", &mut limits.stream_threshold, values::memory_size);
     reader.set("limits.deadline", &mut limits.deadline, values::duration);
     reader.set("limits.batch_statements", &mut limits.batch_statements, values::count);
+    reader.set("limits.statements", &mut limits.statements, values::statement_kinds);
     limits
 }
 

@@ -7,7 +7,7 @@ use jsonwebtoken::Algorithm;
 use url::{Origin, Url};
 
 use super::file::Raw;
-use super::{LogFormat, SealKeyConfig};
+use super::{LogFormat, SealKeyConfig, StatementKinds};
 
 pub(super) type Parsed<T> = Result<T, &'static str>;
 
@@ -182,6 +182,14 @@ pub(super) fn log_format(raw: &Raw) -> Parsed<LogFormat> {
         Raw::Text(word) if word == "json" => Ok(LogFormat::Json),
         Raw::Text(word) if word == "pretty" => Ok(LogFormat::Pretty),
         _ => Err("expected json or pretty"),
+    }
+}
+
+pub(super) fn statement_kinds(raw: &Raw) -> Parsed<StatementKinds> {
+    match raw {
+        Raw::Text(word) if word == "data" => Ok(StatementKinds::Data),
+        Raw::Text(word) if word == "all" => Ok(StatementKinds::All),
+        _ => Err("expected data or all"),
     }
 }
 

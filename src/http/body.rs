@@ -78,7 +78,9 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
         let pieces = match this {
-            Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Whole(bytes) => {
+                return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
+            }
             Self::Streamed(None) => return Poll::Ready(None),
             Self::Streamed(Some(pieces)) => pieces,
         };
@@ -104,4 +106,3 @@ impl Body for AnswerBody {
         }
     }
 }
-

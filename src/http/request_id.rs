@@ -1,7 +1,7 @@
 //! `x-request-id`: taken from the client if it is harmless, made up otherwise.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::rand;
 use hyper::HeaderMap;
@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn harmless_ids_are_kept_and_others_replaced() {
-        let with = |id: &'static str| of(&HeaderMap::from_iter([(HEADER, HeaderValue::from_static(id))]));
+        let with =
+            |id: &'static str| of(&HeaderMap::from_iter([(HEADER, HeaderValue::from_static(id))]));
         assert_eq!(with("abc-1.2_3"), "abc-1.2_3");
         assert_ne!(with("a b"), "a b");
         assert_ne!(with("{\"x\":1}"), "{\"x\":1}");

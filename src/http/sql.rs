@@ -38,7 +38,7 @@ pub async fn answer(
     let limits = &gateway.config.limits;
     let body = body::read(body, limits.request_bytes, server.body_timeout).await?;
     let payload = Payload::parse(&body)?;
-    let request = payload.request(&options, limits.batch_statements)?;
+    let request = payload.request(options, limits.batch_statements)?;
 
     let mut answer = if request.statements.is_empty() {
         json(StatusCode::OK, b"{\"results\":[]}".to_vec())
@@ -83,7 +83,8 @@ fn stream(
 ) -> Answer {
     let (sender, body) = AnswerBody::streamed();
     account.answered(StatusCode::OK);
-    let streaming = Streaming { running, sender, account: account.hand_over(), write_timeout, threshold };
+    let streaming =
+        Streaming { running, sender, account: account.hand_over(), write_timeout, threshold };
     tokio::spawn(streaming.run(first));
     let mut answer = json(StatusCode::OK, Vec::new());
     *answer.body_mut() = body;

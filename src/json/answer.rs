@@ -36,7 +36,15 @@ impl AnswerWriter {
         if batch {
             out.extend_from_slice(b"{\"results\":[");
         }
-        Self { out, raw_text, batch, statements: 0, rows: 0, rows_of_statement: 0, finished_bytes: 0 }
+        Self {
+            out,
+            raw_text,
+            batch,
+            statements: 0,
+            rows: 0,
+            rows_of_statement: 0,
+            finished_bytes: 0,
+        }
     }
 
     /// Begins the result of the next statement.
@@ -52,7 +60,12 @@ impl AnswerWriter {
     }
 
     /// Appends the body of a `DataRow`.
-    pub fn row(&mut self, body: &[u8], description: &Description, as_array: bool) -> Result<(), AnswerError> {
+    pub fn row(
+        &mut self,
+        body: &[u8],
+        description: &Description,
+        as_array: bool,
+    ) -> Result<(), AnswerError> {
         if self.rows_of_statement > 0 {
             self.out.push(b',');
         }

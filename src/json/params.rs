@@ -16,7 +16,9 @@ pub enum ParamError {
     #[error("a string holds an escape that is no Unicode character")]
     NotUnicode,
     /// More nested lists than an array can have dimensions.
-    #[error("a list is nested more than {MAX_ARRAY_DEPTH} deep, and Postgres arrays have no more dimensions")]
+    #[error(
+        "a list is nested more than {MAX_ARRAY_DEPTH} deep, and Postgres arrays have no more dimensions"
+    )]
     TooDeep,
 }
 

@@ -46,7 +46,11 @@ pub fn write_raw(value: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), NotUtf8>
 }
 
 /// Appends a value as typed JSON; NULL as null.
-pub fn write_typed(value: Option<&[u8]>, kind: &ValueKind, out: &mut Vec<u8>) -> Result<(), NotUtf8> {
+pub fn write_typed(
+    value: Option<&[u8]>,
+    kind: &ValueKind,
+    out: &mut Vec<u8>,
+) -> Result<(), NotUtf8> {
     match value {
         None => out.extend_from_slice(b"null"),
         Some(bytes) => write_text_as(utf8(bytes)?, kind, out),

@@ -11,7 +11,6 @@ use crate::config::{LogConfig, LogFormat};
 const LINES_WAITING: usize = 64 * 1024;
 
 /// Sends log lines to standard output from a thread of its own; ends when the guard is dropped.
-#[must_use]
 pub fn start(config: &LogConfig) -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_WAITING)
@@ -47,7 +46,9 @@ pub fn write(event: &Event) {
         Event::CatalogRefreshFailed { reason } => {
             tracing::warn!(reason, "the catalogue could not be read again");
         }
-        Event::ConnectionFailed { reason } => tracing::debug!(reason, "a client's connection failed"),
+        Event::ConnectionFailed { reason } => {
+            tracing::debug!(reason, "a client's connection failed")
+        }
         Event::Draining { limit } => tracing::info!(?limit, "draining"),
     }
 }

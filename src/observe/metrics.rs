@@ -34,7 +34,8 @@ struct StopLabels {
 }
 
 /// Upper bounds of the histogram's buckets, in seconds.
-const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+const BUCKETS: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 /// All counters.
 #[derive(Debug)]
@@ -92,8 +93,16 @@ impl Metrics {
         r.register("key_refreshes", "Key sets fetched", self.refreshes.clone());
         r.register("key_refresh_failures", "Key sets not fetched", self.refresh_failures.clone());
         r.register("keys", "Usable keys of each issuer", self.keys.clone());
-        r.register("statements_stopped", "Statements cancelled or terminated", self.stopped.clone());
-        r.register("catalog_failures", "Failures to read the catalogue", self.catalog_failures.clone());
+        r.register(
+            "statements_stopped",
+            "Statements cancelled or terminated",
+            self.stopped.clone(),
+        );
+        r.register(
+            "catalog_failures",
+            "Failures to read the catalogue",
+            self.catalog_failures.clone(),
+        );
         r.register("connections", "Open database connections", self.connections.clone());
         r.register("waiting", "Requests waiting for a connection", self.waiting.clone());
     }

@@ -3,7 +3,7 @@
 //! Read over a connection of its own, swapped in whole, so that readers never wait. Must never be the
 //! reason for letting somebody see a row.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::json::value::{ArrayKind, ValueKind};
 use crate::observe::{Event, Observer};
 
 /// How often the catalogue is read again, so that functions made while serving become known.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
 /// A domain over a domain over a domain …: deeper than this is treated as text.
 const MAX_DOMAIN_DEPTH: usize = 16;
 
@@ -58,7 +58,7 @@ impl TypeCatalog {
     }
 }
 
-/// Types of PostgreSQL itself that JSON has a form for (pg_type.dat).
+/// Types of `PostgreSQL` itself that JSON has a form for (`pg_type.dat`).
 fn scalar_kind(oid: u32) -> Option<ValueKind> {
     match oid {
         16 => Some(ValueKind::Bool),
@@ -129,7 +129,7 @@ impl Catalog {
         let types = client.query(TYPES, &[]).await?;
         self.types.kinds.store(Arc::new(kinds(&types)));
         let names = client.query(SUSPECT_FUNCTIONS, &[]).await?;
-        let names: HashSet<Box<str>> = names.iter().map(|row| row.get::<_, String>(0).into()).collect();
+        let names = names.iter().map(|row| row.get::<_, &str>(0));
         self.vocabulary.store(Arc::new(Vocabulary::new(names)));
         *slot = Some(client);
         Ok(())

@@ -73,7 +73,9 @@ impl Connector {
                 match attempt {
                     Ok(Ok(connection)) => return Ok(connection),
                     Ok(Err(error)) => last = error,
-                    Err(_) => last = PgError::NoHost(format!("no answer within {:?}", self.timeout)),
+                    Err(_) => {
+                        last = PgError::NoHost(format!("no answer within {:?}", self.timeout))
+                    }
                 }
             }
         }
@@ -104,7 +106,11 @@ impl Connector {
         Ok(Some(Tls { required: mode != TlsMode::Prefer, server_name, config }))
     }
 
-    async fn log_in(&self, endpoint: &Endpoint, preferred_only: bool) -> Result<Connection, PgError> {
+    async fn log_in(
+        &self,
+        endpoint: &Endpoint,
+        preferred_only: bool,
+    ) -> Result<Connection, PgError> {
         let stream = open_stream(endpoint).await?;
         let mut handshake = Handshake { stream, inbox: BytesMut::new(), outbox: BytesMut::new() };
         handshake.start(&self.url, &self.settings)?;
@@ -192,7 +198,11 @@ mod method {
 }
 
 impl Handshake {
-    fn start(&mut self, url: &ConnectUrl, settings: &[(&'static str, String)]) -> Result<(), PgError> {
+    fn start(
+        &mut self,
+        url: &ConnectUrl,
+        settings: &[(&'static str, String)],
+    ) -> Result<(), PgError> {
         let application = url.application_name().unwrap_or("rowgate");
         let mut parameters = vec![
             ("user", url.user()),
@@ -214,7 +224,9 @@ impl Handshake {
             let mut reader = Reader::new(&body);
             match reader.i32()? {
                 method::OK if url.channel_binding() == ChannelBinding::Require && !bound => {
-                    return Err(PgError::Login("channel_binding=require, but the server used none"));
+                    return Err(PgError::Login(
+                        "channel_binding=require, but the server used none",
+                    ));
                 }
                 method::OK => return Ok(()),
                 method::CLEARTEXT => {
@@ -257,11 +269,17 @@ impl Handshake {
                 (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unrequested())
             }
             _ if plain => (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unsupported()),
-            _ => return Err(PgError::Login("the server offers no SCRAM mechanism that can be used")),
+            _ => {
+                return Err(PgError::Login(
+                    "the server offers no SCRAM mechanism that can be used",
+                ));
+            }
         };
         let bound = mechanism == sasl::SCRAM_SHA_256_PLUS;
         if url.channel_binding() == ChannelBinding::Require && !bound {
-            return Err(PgError::Login("channel_binding=require, but the server cannot bind the channel"));
+            return Err(PgError::Login(
+                "channel_binding=require, but the server cannot bind the channel",
+            ));
         }
         let mut scram = sasl::ScramSha256::new(password(url)?, binding);
         frontend::sasl_initial_response(mechanism, scram.message(), &mut self.outbox)?;

@@ -67,7 +67,12 @@ const STATUS_IDLE: u8 = b'I';
 impl Connection {
     /// Takes over a stream on which start-up has been completed up to `ReadyForQuery`.
     #[must_use]
-    pub fn new(stream: Stream, inbox: BytesMut, cancel_key: CancelKey, statements: Statements) -> Self {
+    pub fn new(
+        stream: Stream,
+        inbox: BytesMut,
+        cancel_key: CancelKey,
+        statements: Statements,
+    ) -> Self {
         Self {
             stream,
             inbox,

@@ -150,8 +150,9 @@ pub struct Lease {
 
 impl Lease {
     /// The connection.
+    #[expect(clippy::missing_panics_doc, reason = "it cannot: the invariant holds")]
     pub fn connection(&mut self) -> &mut Connection {
-        // invariant: `object` is taken only in `drop` and in `cancel`, which consumes the lease.
+        // invariant: `object` is taken only in `drop`.
         self.object.as_mut().expect("invariant: a lease holds its connection until it ends")
     }
 
@@ -204,10 +205,7 @@ async fn terminate(object: &Object<Manager>) {
     let url = &pool.manager().connector.url;
     let _ = timeout(TERMINATE_TIMEOUT, async {
         let client = super::control::connect(url).await.ok()?;
-        client
-            .execute("select pg_catalog.pg_terminate_backend($1)", &[&object.pid()])
-            .await
-            .ok()
+        client.execute("select pg_catalog.pg_terminate_backend($1)", &[&object.pid()]).await.ok()
     })
     .await;
 }

@@ -112,7 +112,8 @@ impl ServerError {
     /// Whether a cached statement no longer fits the catalogue, so that preparing it anew may help.
     #[must_use]
     pub fn is_stale_plan(&self) -> bool {
-        self.code == FEATURE_NOT_SUPPORTED && self.routine.as_deref() == Some("RevalidateCachedQuery")
+        self.code == FEATURE_NOT_SUPPORTED
+            && self.routine.as_deref() == Some("RevalidateCachedQuery")
     }
 
     /// Whether somebody removed or replaced a prepared statement of this program.

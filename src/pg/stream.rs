@@ -24,9 +24,7 @@ impl Stream {
     #[must_use]
     pub fn server_certificate(&self) -> Option<&[u8]> {
         match self {
-            Self::Tls(stream) => {
-                stream.get_ref().1.peer_certificates()?.first().map(AsRef::as_ref)
-            }
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().map(AsRef::as_ref),
             Self::Tcp(_) | Self::Unix(_) => None,
         }
     }

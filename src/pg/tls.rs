@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::url::{ConnectUrl, RootCertificates, TlsSettings};
-use verifier::{ServerCertificate, Trust};
+use verifier::{Roots, ServerCertificate, Trust};
 
 pub use binding::tls_server_end_point;
 
@@ -97,12 +97,15 @@ fn trust(settings: &TlsSettings) -> Result<Trust, TlsError> {
     }
 }
 
-fn load_roots(source: Option<&RootCertificates>) -> Result<RootCertStore, TlsError> {
+fn load_roots(source: Option<&RootCertificates>) -> Result<Roots, TlsError> {
     let mut store = RootCertStore::empty();
+    let mut listed = Vec::new();
     match source {
         Some(RootCertificates::File(path)) => {
-            for certificate in certificates("sslrootcert", path)? {
-                store.add(certificate).map_err(|e| file_error("sslrootcert", path, &e))?;
+            listed = certificates("sslrootcert", path)?;
+            for certificate in &listed {
+                let added = store.add(certificate.clone());
+                added.map_err(|e| file_error("sslrootcert", path, &e))?;
             }
         }
         Some(RootCertificates::System) | None => {
@@ -112,7 +115,7 @@ fn load_roots(source: Option<&RootCertificates>) -> Result<RootCertStore, TlsErr
             }
         }
     }
-    Ok(store)
+    Ok(Roots { store, listed })
 }
 
 fn certificates(

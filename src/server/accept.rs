@@ -37,7 +37,10 @@ const SMALLEST_HEAD: usize = 8192;
 
 /// What answers requests.
 pub trait Answering:
-    Service<Request<Incoming>, Response = Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
+    Service<Request<Incoming>, Response = Answer, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
 {
 }
 
@@ -99,7 +102,8 @@ impl Acceptor {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Connections {
         let acceptor = Arc::new(self);
-        let mut connections = Connections { tasks: JoinSet::new(), graceful: GracefulShutdown::new() };
+        let mut connections =
+            Connections { tasks: JoinSet::new(), graceful: GracefulShutdown::new() };
         let mut shutdown = pin!(shutdown);
         loop {
             // invariant: nobody closes this semaphore.

@@ -61,6 +61,7 @@ pub async fn gateway(
             deadline: config.limits.deadline,
             answer_bytes: config.limits.answer_bytes,
         },
+        kinds: config.limits.statements,
     };
     let cors = Cors::new(&config.cors);
     Ok((Gateway { config, authenticator, sessions, observer, cors }, cleanups))

@@ -75,7 +75,8 @@ impl Sent {
         request: &Request<'_>,
         admission: Admission,
     ) -> Result<Self, SessionError> {
-        let mut assembly = Assembly { connection, units: Vec::with_capacity(request.statements.len() + 1) };
+        let mut assembly =
+            Assembly { connection, units: Vec::with_capacity(request.statements.len() + 1) };
         let written = assembly.write(sessions, identity, request, admission);
         let units = assembly.units;
         if let Err(error) = written {
@@ -139,7 +140,12 @@ impl Assembly<'_> {
         Ok(())
     }
 
-    fn open(&mut self, sessions: &Sessions, identity: &Identity, suspect: bool) -> Result<(), SessionError> {
+    fn open(
+        &mut self,
+        sessions: &Sessions,
+        identity: &Identity,
+        suspect: bool,
+    ) -> Result<(), SessionError> {
         let mut seal = Vec::with_capacity(SEAL_CAPACITY);
         sessions.sealer.seal(identity, self.connection.pid(), &mut seal);
         // DISCARD ALL has removed the prepared statement.
@@ -149,16 +155,26 @@ impl Assembly<'_> {
             frontend::parse("", OPEN.0, [], outbox).map_err(PgError::from)?;
         }
         let values = [Sealer::claims(identity).as_bytes(), seal.as_slice()];
-        bind(&name, values, |value, out| {
-            out.put_slice(value);
-            Ok(IsNull::No)
-        }, outbox)?;
+        bind(
+            &name,
+            values,
+            |value, out| {
+                out.put_slice(value);
+                Ok(IsNull::No)
+            },
+            outbox,
+        )?;
         execute(outbox)?;
         self.units.push(Unit::Own);
         Ok(())
     }
 
-    fn caller(&mut self, index: usize, statement: &Statement<'_>, suspect: bool) -> Result<(), SessionError> {
+    fn caller(
+        &mut self,
+        index: usize,
+        statement: &Statement<'_>,
+        suspect: bool,
+    ) -> Result<(), SessionError> {
         if statement.params.len() > MAX_PARAMETERS {
             return Err(SessionError::TooManyParameters(index + 1));
         }
@@ -218,7 +234,9 @@ fn bind<T>(
     match frontend::bind("", name, [], values, write, [], outbox) {
         Ok(()) => Ok(()),
         Err(frontend::BindError::Serialization(error)) => Err(error.into()),
-        Err(frontend::BindError::Conversion(_)) => Err(PgError::Protocol("a value could not be bound")),
+        Err(frontend::BindError::Conversion(_)) => {
+            Err(PgError::Protocol("a value could not be bound"))
+        }
     }
 }
 
@@ -230,13 +248,19 @@ fn bind_caller(
 ) -> Result<(), SessionError> {
     let mut hopeless = None;
     let mut position = 0;
-    let bound = bind(name, statement.params, |param, out| {
-        position += 1;
-        crate::json::params::write(param, out).map_err(|source| {
-            hopeless = Some(SessionError::Parameter { statement: index + 1, index: position, source });
-            "not representable".into()
-        })
-    }, outbox);
+    let bound = bind(
+        name,
+        statement.params,
+        |param, out| {
+            position += 1;
+            crate::json::params::write(param, out).map_err(|source| {
+                hopeless =
+                    Some(SessionError::Parameter { statement: index + 1, index: position, source });
+                "not representable".into()
+            })
+        },
+        outbox,
+    );
     hopeless.map_or_else(|| Ok(bound?), Err)
 }
 

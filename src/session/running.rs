@@ -8,6 +8,7 @@ use super::pipeline::{CallerUnit, Sent, Unit};
 use super::{Bounds, Request, SessionError, Sessions};
 use crate::admit::Admission;
 use crate::json::answer::AnswerWriter;
+use crate::pg::PgError;
 use crate::pg::catalog::Catalog;
 use crate::pg::connection::Connection;
 use crate::pg::description::Description;
@@ -15,7 +16,6 @@ use crate::pg::frame::tag;
 use crate::pg::pool::Lease;
 use crate::pg::server_error::ServerError;
 use crate::pg::statements::Prepared;
-use crate::pg::PgError;
 
 /// How far an answer has come.
 #[derive(Debug)]
@@ -122,7 +122,9 @@ impl Running {
                     Err(SessionError::Server(error)) if error.is_cancelled() => {
                         Err(SessionError::Deadline { limit, confirmed: true })
                     }
-                    Ok(Progress::Partial(_)) => Err(SessionError::Deadline { limit, confirmed: false }),
+                    Ok(Progress::Partial(_)) => {
+                        Err(SessionError::Deadline { limit, confirmed: false })
+                    }
                     ended => ended,
                 }
             }
@@ -184,11 +186,14 @@ impl Running {
                 }
                 unit.describe(description.into(), connection);
             }
-            (tag::NO_DATA, Some(Unit::Caller(unit))) => unit.describe(Description::none(), connection),
+            (tag::NO_DATA, Some(Unit::Caller(unit))) => {
+                unit.describe(Description::none(), connection)
+            }
             (tag::COMMAND_COMPLETE | tag::EMPTY_QUERY, Some(Unit::Caller(unit))) => {
                 let command = command_tag(frame.tag, frame.body);
                 if !self.begun {
-                    self.writer.begin(unit.description.as_deref().unwrap_or(&Description::default()));
+                    self.writer
+                        .begin(unit.description.as_deref().unwrap_or(&Description::default()));
                 }
                 self.writer.end(command, unit.rows_as_arrays);
                 self.begun = false;

@@ -309,11 +309,10 @@ fn bad_secrets_and_bad_files_of_secrets_are_named_but_not_shown() {
 }
 
 #[test]
-fn login_roles_must_differ_from_each_other_and_from_the_owner() {
+fn login_roles_must_differ_and_belong_to_one_database() {
     let sources = Sources::minimal()
         .without("DATABASE_ANONYMOUS_URL")
-        .variable("DATABASE_ANONYMOUS_URL", "postgresql://authenticated@db/other")
-        .variable("DATABASE_URL", "postgresql://authenticated@db/app");
+        .variable("DATABASE_ANONYMOUS_URL", "postgresql://authenticated@db/other");
     insta::assert_snapshot!(sources.error());
     let nameless = Sources::minimal()
         .without("DATABASE_ANONYMOUS_URL")

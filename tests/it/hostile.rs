@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hyper::Method;
+use rowgate::config::StatementKinds;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -11,10 +12,39 @@ use crate::harness::gateway::TestGateway;
 
 const TASKS: &str = "select task from todos order by id";
 
+/// A gateway with a single connection, so that every caller gets what the one before left; and with
+/// every kind of statement let through, so that what holds is seal and cleaning alone.
 async fn one_connection() -> TestGateway {
-    let gateway = TestGateway::with(|config| config.database.pool_size = 1).await;
+    let gateway = TestGateway::with(|config| {
+        config.database.pool_size = 1;
+        config.limits.statements = StatementKinds::All;
+    })
+    .await;
     gateway.seed().await;
     gateway
+}
+
+#[tokio::test]
+async fn statements_that_do_not_read_or_change_rows_are_forbidden() {
+    let gateway = TestGateway::start().await;
+    for sql in [
+        "alter role current_user password 'x'",
+        "do $$ begin end $$",
+        "set role none",
+        "create table x ()",
+        "/* select */ call p()",
+        "listen x",
+    ] {
+        let answer = gateway.sql(Some("alice"), sql, json!([])).await;
+        assert_eq!(answer.failure(), (403, "RG4030".to_owned()), "{sql}");
+    }
+    let batch =
+        gateway.batch(Some("alice"), &["insert into todos (task) values ('x')", "vacuum"]).await;
+    assert_eq!(batch.failure(), (403, "RG4030".to_owned()));
+    let count = gateway.sql(Some("alice"), "select count(*)::int4 from todos", json!([])).await;
+    assert_eq!(count.rows(), json!([[0]]));
+    let explained = gateway.sql(Some("alice"), "explain select * from todos", json!([])).await;
+    assert_eq!(explained.json()["command"], "EXPLAIN");
 }
 
 #[tokio::test]
@@ -43,8 +73,10 @@ async fn a_stolen_seal_is_worth_nothing_on_another_connection() {
     let query = "select current_setting('request.jwt.claims'), current_setting('rowgate.seal'), \
                  pg_backend_pid() from pg_sleep(0.3)";
     // Two at once, so that they run on different backends.
-    let (bob, _) =
-        tokio::join!(gateway.sql(Some("bob"), query, json!([])), gateway.sql(Some("x"), query, json!([])));
+    let (bob, _) = tokio::join!(
+        gateway.sql(Some("bob"), query, json!([])),
+        gateway.sql(Some("x"), query, json!([]))
+    );
     let stolen = bob.rows()[0].clone();
     let text = |value: &Value| value.as_str().unwrap().replace('\'', "''");
     let replay = format!(
@@ -143,6 +175,7 @@ async fn a_statement_that_swallows_its_cancellation_is_terminated() {
     let gateway = TestGateway::with(|config| {
         config.limits.deadline = Duration::from_millis(300);
         config.database.pool_size = 1;
+        config.limits.statements = StatementKinds::All;
     })
     .await;
     let stubborn = "do $$ begin loop begin perform pg_sleep(5); exception when query_canceled then null; \
@@ -206,7 +239,12 @@ async fn alternating_callers_on_few_connections_never_meet() {
                 let body = json!({"query": "select distinct user_id, auth.user_id() from todos",
                                   "arrayMode": true});
                 let answer = gateway
-                    .send(Method::POST, "/sql", &[("authorization", &authorization)], body.to_string())
+                    .send(
+                        Method::POST,
+                        "/sql",
+                        &[("authorization", &authorization)],
+                        body.to_string(),
+                    )
                     .await;
                 assert_eq!(answer.rows(), json!([[subject, subject]]));
             }

@@ -58,7 +58,9 @@ async fn listed_origins_only_may_read_answers() {
         config.cors.allowed_origins = vec!["https://app.example".to_owned()];
     })
     .await;
-    for (origin, expected) in [("https://app.example", "https://app.example"), ("https://evil.example", "")] {
+    for (origin, expected) in
+        [("https://app.example", "https://app.example"), ("https://evil.example", "")]
+    {
         let answer = gateway.send(Method::OPTIONS, "/sql", &[("origin", origin)], "").await;
         assert_eq!(answer.header("access-control-allow-origin"), expected);
         assert_eq!(answer.header("vary"), "Origin");
@@ -97,7 +99,8 @@ async fn an_answer_beyond_the_limit_fails_or_breaks_off_but_never_looks_whole() 
     .await;
     let one_row = gateway.sql(None, "select repeat('x', 200000)", json!([])).await;
     assert_eq!(one_row.failure(), (507, "RG5070".to_owned()));
-    let body = json!({"query": "select repeat('x', 1000) from generate_series(1, 1000)"}).to_string();
+    let body =
+        json!({"query": "select repeat('x', 1000) from generate_series(1, 1000)"}).to_string();
     let streamed = gateway.try_send(gateway.address, Method::POST, "/sql", &[], body).await;
     assert!(streamed.is_err(), "a broken-off body must not look complete");
     assert_eq!(gateway.sql(None, "select 1", json!([])).await.rows(), json!([[1]]));
@@ -125,13 +128,20 @@ async fn a_connection_that_sends_no_whole_head_is_closed() {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         stream.write_all(beginning.as_bytes()).await.unwrap();
         let mut rest = Vec::new();
-        let closed = tokio::time::timeout(Duration::from_secs(3), stream.read_to_end(&mut rest)).await;
+        let closed =
+            tokio::time::timeout(Duration::from_secs(3), stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "still open after {beginning:?}");
     }
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    stream.write_all(b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{").await.unwrap();
+    stream
+        .write_all(b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        .await
+        .unwrap();
     let mut answer = vec![0; 12];
-    tokio::time::timeout(Duration::from_secs(3), stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(3), stream.read_exact(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(answer, b"HTTP/1.1 408");
 }
 

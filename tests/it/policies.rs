@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use rowgate::policy::{self, Cause, PolicyError, Report, SqlSource};
 use tokio_postgres::Client;
 
-use crate::harness::cluster::{self, PROJECT_SQL, TestDatabase};
+use crate::harness::cluster::{self, TestDatabase};
+
+/// The repository's own SQL files.
+const PROJECT_SQL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
 
 /// A copy of the repository's `sql/` that a test may edit, and a database.
 struct Project {

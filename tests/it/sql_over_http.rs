@@ -207,8 +207,22 @@ async fn errors_carry_every_member_that_the_database_set() {
     assert_eq!(error["detail"], Value::Null);
     let members: Vec<&str> = error.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = [
-        "message", "code", "detail", "hint", "position", "internalPosition", "internalQuery",
-        "severity", "where", "table", "column", "schema", "dataType", "constraint", "file", "line",
+        "message",
+        "code",
+        "detail",
+        "hint",
+        "position",
+        "internalPosition",
+        "internalQuery",
+        "severity",
+        "where",
+        "table",
+        "column",
+        "schema",
+        "dataType",
+        "constraint",
+        "file",
+        "line",
         "routine",
     ];
     expected.sort_unstable();
@@ -270,7 +284,10 @@ async fn a_cached_plan_that_no_longer_fits_is_made_anew() {
         .await
         .unwrap();
     for _ in 0..3 {
-        assert_eq!(gateway.sql(Some("a"), "select * from shape", json!([])).await.rows(), json!([[1]]));
+        assert_eq!(
+            gateway.sql(Some("a"), "select * from shape", json!([])).await.rows(),
+            json!([[1]])
+        );
     }
     owner.batch_execute("alter table shape add b text default 'x'").await.unwrap();
     for _ in 0..3 {

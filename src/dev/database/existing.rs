@@ -1,10 +1,9 @@
 //! The database of a server that somebody else runs.
 
-use std::env;
-
 use tokio_postgres::config::Host;
 
 use super::{Database, DatabaseError, LOGIN_ROLES};
+use crate::config::DatabaseUrls;
 use crate::dev::home::Home;
 use crate::dev::logins::Logins;
 use crate::pg::control;
@@ -19,22 +18,10 @@ pub struct Existing {
 }
 
 impl Existing {
-    /// Reads the value of `--database-url` (empty: `DATABASE_URL` is meant) and the environment.
-    pub fn from_option(value: &str) -> Result<Self, DatabaseError> {
-        let owner = if value.is_empty() {
-            from_environment("DATABASE_URL")?.ok_or(DatabaseError::NoUrl)?
-        } else {
-            let url = parse("--database-url", value)?;
-            if url.has_password() {
-                return Err(DatabaseError::PasswordOnCommandLine);
-            }
-            url.or_password_from(&|name| env::var(name).ok())
-        };
-        let given = [
-            from_environment("DATABASE_AUTHENTICATED_URL")?,
-            from_environment("DATABASE_ANONYMOUS_URL")?,
-        ];
-        let logins = match given {
+    /// Takes the connections that flags and environment name: the owner's, and both logins' or neither's.
+    pub fn new(urls: DatabaseUrls) -> Result<Self, DatabaseError> {
+        let owner = urls.owner.ok_or(DatabaseError::NoUrl)?;
+        let logins = match [urls.authenticated, urls.anonymous] {
             [Some(authenticated), Some(anonymous)] => Some([authenticated, anonymous]),
             [None, None] => None,
             _ => return Err(DatabaseError::HalfOfLogins),
@@ -92,12 +79,4 @@ fn name_of(url: &ConnectUrl) -> String {
         })
         .collect();
     format!("{}/{}", hosts.join(","), url.database())
-}
-
-fn from_environment(name: &'static str) -> Result<Option<ConnectUrl>, DatabaseError> {
-    env::var(name).ok().filter(|url| !url.is_empty()).map(|url| parse(name, &url)).transpose()
-}
-
-fn parse(name: &'static str, text: &str) -> Result<ConnectUrl, DatabaseError> {
-    ConnectUrl::parse(text).map_err(|source| DatabaseError::Url { name, source })
 }

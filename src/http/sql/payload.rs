@@ -14,8 +14,8 @@ use crate::session::{Request, Statement, TransactionOptions};
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Query<'a> {
-    #[serde(borrow)]
-    query: Cow<'a, str>,
+    #[serde(borrow, rename = "query")]
+    sql: Cow<'a, str>,
     #[serde(borrow, default)]
     params: Vec<&'a RawValue>,
     #[serde(default)]
@@ -46,9 +46,11 @@ struct Envelope<'a> {
 impl<'a> Payload<'a> {
     /// Parses without copying what needs no copy.
     pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
-        let envelope: Envelope<'a> = serde_json::from_slice(body).map_err(|error| refuse(&error))?;
+        let envelope: Envelope<'a> =
+            serde_json::from_slice(body).map_err(|error| refuse(&error))?;
         if let Some(query) = envelope.query {
-            let query = Query { query, params: envelope.params, array_mode: envelope.array_mode };
+            let query =
+                Query { sql: query, params: envelope.params, array_mode: envelope.array_mode };
             return Ok(Self { queries: vec![query], batch: false });
         }
         let Some(queries) = envelope.queries else {
@@ -59,7 +61,7 @@ impl<'a> Payload<'a> {
     }
 
     /// What is to be run.
-    pub fn request(&self, options: &Options, batch_limit: usize) -> Result<Request<'_>, ApiError> {
+    pub fn request(&self, options: Options, batch_limit: usize) -> Result<Request<'_>, ApiError> {
         if self.queries.len() > batch_limit {
             return Err(ApiError::batch_too_long(batch_limit));
         }
@@ -74,8 +76,9 @@ impl<'a> Payload<'a> {
 }
 
 impl Query<'_> {
-    fn statement(&self, options: &Options) -> Result<Statement<'_>, ApiError> {
-        let sql = CallerSql::new(&self.query).map_err(|error| ApiError::bad_body(&error.to_string()))?;
+    fn statement(&self, options: Options) -> Result<Statement<'_>, ApiError> {
+        let sql =
+            CallerSql::new(&self.sql).map_err(|error| ApiError::bad_body(&error.to_string()))?;
         Ok(Statement {
             sql,
             params: &self.params,
@@ -84,7 +87,7 @@ impl Query<'_> {
     }
 }
 
-/// serde_json's words name a position and what was expected there, and quote none but a misfit scalar;
+/// `serde_json`'s words name a position and what was expected there, and quote none but a misfit scalar;
 /// they go to the sender of the body only.
 fn refuse(error: &serde_json::Error) -> ApiError {
     ApiError::bad_body(&error.to_string())
@@ -105,7 +108,10 @@ mod tests {
     fn single_statements_and_batches_are_understood() {
         assert_eq!(parse(r#"{"query":"select 1"}"#), Ok((1, false)));
         assert_eq!(parse(r#"{"query":"select $1","params":[{"a":[1]}],"x":1}"#), Ok((1, false)));
-        assert_eq!(parse(r#"{"queries":[{"query":"a"},{"query":"b","params":[]}]}"#), Ok((2, true)));
+        assert_eq!(
+            parse(r#"{"queries":[{"query":"a"},{"query":"b","params":[]}]}"#),
+            Ok((2, true))
+        );
         assert_eq!(parse(r#"{"queries":[]}"#), Ok((0, true)));
         assert_eq!(parse(r#"{"queries":[{"query":"a"}],"query":"b"}"#), Ok((1, false)));
     }

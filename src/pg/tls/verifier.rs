@@ -9,7 +9,18 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+/// Certificates that are trusted to begin with.
+#[derive(Debug)]
+pub(super) struct Roots {
+    pub(super) store: RootCertStore,
+    /// Those of `sslrootcert`. A server may present one of them itself: a self-signed certificate, as
+    /// PostgreSQL's manual makes one, is marked as an authority's, which no server's may be otherwise.
+    pub(super) listed: Vec<CertificateDer<'static>>,
+}
 
 /// Who is believed.
 #[derive(Debug)]
@@ -17,9 +28,9 @@ pub(super) enum Trust {
     /// Whoever answers: protects from listeners, not from impostors.
     Anyone,
     /// Whoever has a certificate of one of these authorities.
-    Chain(RootCertStore),
+    Chain(Roots),
     /// The same, if the certificate names the host too.
-    ChainAndName(RootCertStore),
+    ChainAndName(Roots),
 }
 
 #[derive(Debug)]
@@ -35,20 +46,36 @@ impl ServerCertificate {
 
     fn verify_chain(
         &self,
-        roots: &RootCertStore,
-        certificate: &ParsedCertificate<'_>,
+        roots: &Roots,
+        end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let algorithms = self.algorithms.all;
+        if roots.listed.iter().any(|listed| listed == end_entity) {
+            return verify_period(end_entity, now);
+        }
         verify_server_cert_signed_by_trust_anchor(
-            certificate,
-            roots,
+            &ParsedCertificate::try_from(end_entity)?,
+            &roots.store,
             intermediates,
             now,
-            algorithms,
+            self.algorithms.all,
         )
     }
+}
+
+/// Whether the certificate's time has come and is not over (RFC 5280 section 4.1.2.5).
+fn verify_period(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let parsed = Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let validity = parsed.tbs_certificate.validity;
+    let now = now.as_secs();
+    if now < validity.not_before.to_unix_duration().as_secs() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now > validity.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired.into());
+    }
+    Ok(())
 }
 
 impl ServerCertVerifier for ServerCertificate {
@@ -63,13 +90,11 @@ impl ServerCertVerifier for ServerCertificate {
         match &self.trust {
             Trust::Anyone => {}
             Trust::Chain(roots) => {
-                let certificate = ParsedCertificate::try_from(end_entity)?;
-                self.verify_chain(roots, &certificate, intermediates, now)?;
+                self.verify_chain(roots, end_entity, intermediates, now)?;
             }
             Trust::ChainAndName(roots) => {
-                let certificate = ParsedCertificate::try_from(end_entity)?;
-                self.verify_chain(roots, &certificate, intermediates, now)?;
-                verify_server_name(&certificate, server_name)?;
+                self.verify_chain(roots, end_entity, intermediates, now)?;
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             }
         }
         Ok(ServerCertVerified::assertion())

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::client::legacy::Client;
@@ -161,9 +163,10 @@ async fn edits_are_applied_at_once_and_mistakes_change_nothing() {
     assert!(!rows_of(&dev.select(None).await).is_empty());
 
     fs::write(&file, format!("{policies}\ncreate polcy oops;\n")).unwrap();
-    let told = dev.read_until("✗ policies/todos.sql").pop().unwrap();
     let line = policies.lines().count() + 2;
-    assert!(told.contains("polcy") && told.contains(&line.to_string()), "{told}");
+    let told = dev.read_until("✗ not applied").pop().unwrap();
+    assert!(told.contains(&format!("sql/policies/todos.sql:{line}: ")), "{told}");
+    assert!(told.contains("polcy"), "{told}");
     assert!(!rows_of(&dev.select(None).await).is_empty(), "what was in force stays");
     dev.stop();
 }
@@ -219,7 +222,8 @@ fn token_command_prints_a_token_and_nothing_else() {
     rowgate::dev::issuer::Issuer::load_or_create(&file).unwrap();
     let printed = token(&["--sub", "alice", "--claim", "admin=true", "--expires-in", "5m"]);
     let text = String::from_utf8(printed.stdout).unwrap();
-    let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(text.trim()).unwrap().claims;
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(text.trim().split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
     assert_eq!((&claims["sub"], &claims["admin"]), (&"alice".into(), &true.into()));
     assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 300);
 }

@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "each part of the tests uses its own share of the harness")]
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -22,9 +22,6 @@ pub const OWNER: &str = "rowgate_owner";
 
 /// The database that [`fresh_database`] copies.
 const TEMPLATE: &str = "rowgate_template";
-
-/// The repository's own SQL files.
-pub const PROJECT_SQL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
 
 /// Many tests run in parallel, each with a pool or two.
 const MAX_CONNECTIONS: &str = "400";
@@ -223,8 +220,8 @@ async fn enable_logins(superuser: &Client) {
 
 /// Brings a database to the repository's `sql/`, as `rowgate migrate` does.
 async fn migrate(database: &TestDatabase) {
-    let mut owner = database.owner().await;
-    policy::migrate(&mut owner, &SqlSource::new(PROJECT_SQL)).await.unwrap();
+    let sql = SqlSource::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"));
+    policy::migrate(&mut database.owner().await, &sql).await.unwrap();
 }
 
 fn test_database(cluster: &Cluster, name: String) -> TestDatabase {

@@ -13,7 +13,6 @@ use hyper_util::rt::TokioExecutor;
 use rowgate::config::Config;
 use rowgate::observe::Observer;
 use rowgate::pg::url::ConnectUrl;
-use rowgate::policy;
 use rowgate::server::{ServeError, Server};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -191,10 +190,10 @@ impl TestGateway {
         Ok(TestAnswer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
-    /// Runs SQL as the owner, and applies changed policies: the sample's `todos` of alice and bob.
+    /// Adds rows of alice and bob, as a superuser: the policies bind even the tables' owner.
     pub async fn seed(&self) {
-        let owner = self.database.owner().await;
-        owner
+        let superuser = self.database.superuser().await;
+        superuser
             .batch_execute(
                 "insert into todos (user_id, task) values \
                  ('alice', 'alice one'), ('alice', 'alice two'), ('bob', 'bob one');
@@ -220,10 +219,4 @@ impl TestGateway {
             .unwrap();
         row.get(0)
     }
-}
-
-/// Applies a policy file's text in place of the sample's, the way `rowgate policies apply` does.
-pub async fn apply_policies(database: &TestDatabase, sql: &std::path::Path) {
-    let mut owner = database.owner().await;
-    policy::apply_policies(&mut owner, &policy::SqlSource::new(sql)).await.unwrap();
 }

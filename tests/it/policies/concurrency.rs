@@ -2,8 +2,8 @@
 
 use rowgate::policy::{self, Report, SqlSource};
 
-use super::Project;
-use crate::harness::cluster::{self, PROJECT_SQL, PrivateCluster, connect};
+use super::{PROJECT_SQL, Project};
+use crate::harness::cluster::{self, PrivateCluster, connect};
 
 async fn migrate(owner_url: String) -> Report {
     let mut client = connect(&owner_url).await;

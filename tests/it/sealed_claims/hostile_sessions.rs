@@ -94,6 +94,20 @@ async fn no_name_in_the_functions_is_looked_up_through_the_search_path() {
     }
 }
 
+#[test]
+fn a_name_that_is_looked_up_would_be_noticed() {
+    for code in [
+        "begin x := substr(a, 1); end",
+        "begin if a = b then null; end if; end",
+        "begin return a operator(pg_catalog.||) b || c; end",
+        "begin return a::text; end",
+        "declare a text; begin null; end",
+        "begin return a ->> ''; end",
+    ] {
+        assert_eq!(unqualified(code).len(), 1, "{code}: {:?}", unqualified(code));
+    }
+}
+
 fn without_comments_and_literals(body: &str) -> String {
     let mut code = String::new();
     for line in body.lines() {

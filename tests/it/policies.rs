@@ -32,7 +32,11 @@ impl Project {
                 std::fs::copy(from, to).unwrap();
             }
         }
-        Self { dir, database: cluster::empty_database().await }
+        let database = cluster::empty_database().await;
+        // Before version 15 the schema belongs to the superuser, and its owner's rights are missed.
+        let sql = format!("alter schema public owner to {}", cluster::OWNER);
+        database.superuser().await.batch_execute(&sql).await.unwrap();
+        Self { dir, database }
     }
 
     /// Everything applied.

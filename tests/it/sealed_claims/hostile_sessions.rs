@@ -104,7 +104,7 @@ fn a_name_that_is_looked_up_would_be_noticed() {
         "declare a text; begin null; end",
         "begin return a ->> ''; end",
     ] {
-        assert_eq!(unqualified(code).len(), 1, "{code}: {:?}", unqualified(code));
+        assert_ne!(unqualified(code), Vec::<String>::new(), "{code}");
     }
 }
 
@@ -129,9 +129,9 @@ fn unqualified(code: &str) -> Vec<String> {
         bare.replace_range(start..end, " ");
     }
     // What is left of a cast is a qualified type.
-    found.extend(bare.match_indices("::").filter_map(|(at, _)| {
-        (!bare[at + 2..].starts_with("pg_catalog.")).then(|| format!("cast {}", &bare[at..at + 12]))
-    }));
+    let casts =
+        bare.match_indices("::").filter(|(at, _)| !bare[at + 2..].starts_with("pg_catalog."));
+    found.extend(casts.map(|(at, _)| format!("cast at {at}")));
     let plain = bare.replace("::", " ");
     found.extend(
         plain

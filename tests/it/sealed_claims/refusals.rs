@@ -106,7 +106,7 @@ async fn malformed_seals_of_every_kind_are_refused_alike() {
         format!("{good}."),
         format!("{good}.1"),
         format!("{good}{good}"),
-        format!("{tag}"),
+        tag.to_owned(),
         format!("{tag}.{kid}"),
         format!("{tag}.{kid}."),
         format!("{tag}..{exp}"),

@@ -187,7 +187,7 @@ impl Running {
                 unit.describe(description.into(), connection);
             }
             (tag::NO_DATA, Some(Unit::Caller(unit))) => {
-                unit.describe(Description::none(), connection)
+                unit.describe(Description::none(), connection);
             }
             (tag::COMMAND_COMPLETE | tag::EMPTY_QUERY, Some(Unit::Caller(unit))) => {
                 let command = command_tag(frame.tag, frame.body);

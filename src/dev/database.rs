@@ -6,7 +6,6 @@
 use std::io;
 use std::path::Path;
 
-use postgres_protocol::password::scram_sha_256;
 use tokio_postgres::Client;
 
 use super::home::Home;
@@ -14,6 +13,7 @@ use super::logins::Logins;
 use super::postgres::{BinariesError, Cluster, ClusterError};
 use crate::pg::control::{self, ControlError};
 use crate::pg::url::{ConnectUrl, UrlError};
+use crate::policy::{self, PolicyError};
 
 mod existing;
 mod private;
@@ -56,19 +56,15 @@ pub enum DatabaseError {
     /// The server cannot be reached or refuses.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The passwords cannot be set.
+    #[error(transparent)]
+    Passwords(#[from] PolicyError),
     /// A statement failed.
-    #[error("cannot prepare the database: {0}")]
-    Statement(String),
+    #[error("cannot prepare the database: {}", control::reason(.0))]
+    Statement(#[from] tokio_postgres::Error),
     /// The system refused something.
     #[error("cannot prepare the database: {0}")]
     Io(#[from] io::Error),
-}
-
-impl From<tokio_postgres::Error> for DatabaseError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let message = error.as_db_error().map(|e| e.message().to_owned());
-        Self::Statement(message.unwrap_or_else(|| error.to_string()))
-    }
 }
 
 /// A database whose owner can log in. The login roles can after [`enable_logins`](Self::enable_logins).
@@ -114,17 +110,12 @@ impl Database {
         let Some(logins) = &self.logins else { return Ok(()) };
         // Kept first: a login that was set and then forgotten would look like somebody else's.
         logins.save(passwords_file)?;
-        let client = control::connect(&self.owner).await?;
-        for (role, password) in LOGIN_ROLES.iter().zip([&logins.authenticated, &logins.anonymous]) {
-            set_password(&client, role, password).await?;
-        }
-        Ok(())
+        let mut client = control::connect(&self.owner).await?;
+        let [authenticated, anonymous] = LOGIN_ROLES;
+        let passwords = [
+            (authenticated, logins.authenticated.as_bytes()),
+            (anonymous, logins.anonymous.as_bytes()),
+        ];
+        Ok(policy::set_login_passwords(&mut client, &passwords).await?)
     }
-}
-
-/// Sends the password's SCRAM verifier, so that the server's log cannot hold the password.
-async fn set_password(client: &Client, role: &str, password: &str) -> Result<(), DatabaseError> {
-    let verifier = scram_sha_256(password.as_bytes());
-    let sql = format!("alter role {role} login password '{verifier}'");
-    Ok(client.batch_execute(&sql).await?)
 }

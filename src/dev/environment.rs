@@ -146,8 +146,10 @@ impl Environment {
 
 async fn apply(project: &Project, owner: &ConnectUrl, what: &str, output: Output) {
     match project.apply(owner).await {
-        Ok(applied) => output.applied(what, &applied.outcome, applied.took),
-        Err(error) => output.failed(what, &error, "Nothing was changed; what was in force stays."),
+        Ok(applied) => output.applied(what, &applied),
+        Err(error) => {
+            output.failed("not applied", &error, "Nothing was changed; what was in force stays.");
+        }
     }
 }
 

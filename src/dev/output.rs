@@ -4,9 +4,10 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdout};
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+
+use super::project::Applied;
 
 mod guide;
 
@@ -21,6 +22,7 @@ pub struct Output {
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
+const WORTH_A_LOOK: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
 impl Output {
@@ -40,10 +42,14 @@ impl Output {
         line(self.paint(DIM, text));
     }
 
-    /// Something was brought up to date.
-    pub fn applied(self, what: &str, outcome: &str, took: Duration) {
-        let took = self.paint(DIM, format!("({} ms)", took.as_millis()));
+    /// Files were brought into the database: what changed there, and what to look at.
+    pub fn applied(self, what: &str, applied: &Applied) {
+        let took = self.paint(DIM, format!("({} ms)", applied.took.as_millis()));
+        let outcome = applied.report.summary();
         line(format_args!("{} {what}: {outcome} {took}", self.paint(GOOD, "✓")));
+        for warning in &applied.report.warnings {
+            line(format_args!("{} {warning}", self.paint(WORTH_A_LOOK, "!")));
+        }
     }
 
     /// Something went wrong, and what that means for what runs.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::pg::control::{self, ControlError};
+use crate::pg::control;
 use crate::pg::url::ConnectUrl;
+use crate::policy::{self, PolicyError, Report, SqlSource};
 
 /// Why the files could not be applied. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -13,22 +14,22 @@ pub enum ProjectError {
     /// No such directory.
     #[error("there is no directory {}; `rowgate init .` writes one, --sql names another", .0.display())]
     Missing(PathBuf),
-    /// The database cannot be reached.
+    /// A file, or the database, is not as it must be.
     #[error(transparent)]
-    Control(#[from] ControlError),
+    Policy(#[from] PolicyError),
 }
 
 /// A directory with `migrations/`, `grants/` and `policies/`.
 #[derive(Debug)]
 pub struct Project {
-    dir: PathBuf,
+    source: SqlSource,
 }
 
 /// What applying the files did.
 #[derive(Debug)]
 pub struct Applied {
-    /// In words, one line.
-    pub outcome: String,
+    /// What has changed.
+    pub report: Report,
     /// From connecting to commit.
     pub took: Duration,
 }
@@ -37,7 +38,7 @@ impl Project {
     /// Makes sure that the directory is there.
     pub fn open(dir: &Path) -> Result<Self, ProjectError> {
         if dir.is_dir() {
-            Ok(Self { dir: dir.to_owned() })
+            Ok(Self { source: SqlSource::new(dir) })
         } else {
             Err(ProjectError::Missing(dir.to_owned()))
         }
@@ -46,14 +47,15 @@ impl Project {
     /// The directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.source.dir()
     }
 
     /// Brings the database to what the files say: in one transaction, or not at all.
     pub async fn apply(&self, owner: &ConnectUrl) -> Result<Applied, ProjectError> {
         let began = Instant::now();
-        let _client = control::connect(owner).await?;
-        Ok(Applied { outcome: "STUB".into(), took: began.elapsed() })
+        let mut client = control::connect(owner).await.map_err(PolicyError::from)?;
+        let report = policy::migrate(&mut client, &self.source).await?;
+        Ok(Applied { report, took: began.elapsed() })
     }
 
     /// Changed files as a person names them: relative to the directory, a few at most.
@@ -61,7 +63,7 @@ impl Project {
     pub fn name(&self, changed: &BTreeSet<PathBuf>) -> String {
         /// More would not fit on a line.
         const NAMED: usize = 3;
-        let root = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
+        let root = self.dir().canonicalize().unwrap_or_else(|_| self.dir().to_owned());
         let names: Vec<String> = changed
             .iter()
             .take(NAMED)

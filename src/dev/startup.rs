@@ -80,7 +80,7 @@ async fn prepare_database(
     output: Output,
 ) -> Result<(), DevError> {
     let applied = project.apply(&database.owner).await?;
-    output.applied(&project.dir().display().to_string(), &applied.outcome, applied.took);
+    output.applied(&project.dir().display().to_string(), &applied);
     database.enable_logins(&home.logins()).await?;
     if !home.seeded().exists()
         && let Some(superuser) = database.superuser().await?

@@ -2,6 +2,7 @@
 
 mod environment;
 mod issuer;
+mod project;
 
 use std::path::Path;
 use std::process::{Command, Stdio};

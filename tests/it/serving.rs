@@ -47,6 +47,9 @@ async fn it_refuses_logins_that_are_more_than_they_must_be() {
         for role in ["DATABASE_AUTHENTICATED_URL", "DATABASE_ANONYMOUS_URL"] {
             let mut environment = environment(&database, &issuer);
             environment.insert(role, login.clone());
+            // Without the owner's URL beside it, so that only the database can tell.
+            environment.remove("DATABASE_URL");
+            environment.insert("ROWGATE_SEAL_KEY", format!("k1:{}", "07".repeat(32)));
             let (code, message) = refused(environment).await;
             assert_eq!(code, Some(1), "{message}");
             assert!(message.to_lowercase().contains(word), "{message}");
@@ -77,8 +80,11 @@ async fn it_refuses_a_configuration_that_is_not_sound() {
 async fn it_waits_for_a_database_for_a_bounded_time_only() {
     let (database, issuer) = (cluster::fresh_database().await, FakeIssuer::start().await);
     let mut environment = environment(&database, &issuer);
-    let nowhere = "postgresql://authenticated:planted-password@127.0.0.1:1/app".to_owned();
-    environment.insert("DATABASE_AUTHENTICATED_URL", nowhere);
+    for role in ["authenticated", "anonymous"] {
+        let nowhere = format!("postgresql://{role}:planted-password@127.0.0.1:1/app");
+        let variable = if role == "anonymous" { "DATABASE_ANONYMOUS_URL" } else { "DATABASE_AUTHENTICATED_URL" };
+        environment.insert(variable, nowhere);
+    }
     let began = Instant::now();
     let (code, message) = refused(environment).await;
     assert_eq!(code, Some(1), "{message}");

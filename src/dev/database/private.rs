@@ -1,12 +1,13 @@
 //! The database on the private cluster.
 
-use super::{Database, DatabaseError, LOGIN_ROLES, set_password};
+use super::{Database, DatabaseError, LOGIN_ROLES};
 use crate::dev::home::Home;
 use crate::dev::logins::{Logins, PRIVATE};
 use crate::dev::postgres::{Binaries, Cluster, ClusterOptions, SUPERUSER};
 use crate::dev::secret;
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
+use crate::policy;
 
 /// Owns the application's tables. May create roles, as the owner on a managed service may.
 const OWNER: &str = "rowgate_owner";
@@ -67,12 +68,13 @@ async fn prepare(
     binaries: &Binaries,
     logins: &Logins,
 ) -> Result<(), DatabaseError> {
-    let superuser = control::connect(&url(&cluster.superuser_url())?).await?;
+    let mut superuser = control::connect(&url(&cluster.superuser_url())?).await?;
     let exists = "select from pg_catalog.pg_roles where rolname = $1";
     if superuser.query_opt(exists, &[&OWNER]).await?.is_none() {
         superuser.batch_execute(&format!("create role {OWNER} createrole")).await?;
     }
-    set_password(&superuser, OWNER, &logins.owner).await?;
+    let password = [(OWNER, logins.owner.as_bytes())];
+    policy::set_login_passwords(&mut superuser, &password).await?;
     let exists = "select from pg_catalog.pg_database where datname = $1";
     if superuser.query_opt(exists, &[&DATABASE]).await?.is_some() {
         return Ok(());

@@ -6,11 +6,12 @@
 #![allow(dead_code, reason = "each part of the tests uses its own share of the harness")]
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rowgate::dev::postgres::{Binaries, Cluster, ClusterOptions};
+use rowgate::policy::{self, SqlSource};
 use tokio_postgres::{Client, NoTls};
 
 /// Password of the three login roles of every test cluster.
@@ -219,10 +220,8 @@ async fn enable_logins(superuser: &Client) {
 
 /// Brings a database to the repository's `sql/`, as `rowgate migrate` does.
 async fn migrate(database: &TestDatabase) {
-    // Until `rowgate::policy::migrate` is here: the roles, so that logins can be tried.
-    let sql = "do $$ begin create role authenticated; create role anonymous; \
-               exception when duplicate_object then null; end $$";
-    database.owner().await.batch_execute(sql).await.unwrap();
+    let sql = SqlSource::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"));
+    policy::migrate(&mut database.owner().await, &sql).await.unwrap();
 }
 
 fn test_database(cluster: &Cluster, name: String) -> TestDatabase {

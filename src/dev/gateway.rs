@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -13,6 +14,9 @@ use super::issuer::Issuer;
 use crate::config::{Config, LogFormat};
 use crate::observe::Observer;
 use crate::server::{ServeError, Server};
+
+/// Somebody waits for Ctrl-C to have its effect.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A gateway that serves from a task of its own.
 #[derive(Debug)]
@@ -34,6 +38,7 @@ pub fn config(database: &Database, issuer: &Issuer, listen: SocketAddr) -> Confi
     config.server.listen = listen;
     // Two environments side by side must not fight over a second port.
     config.server.admin_listen = None;
+    config.server.drain_timeout = DRAIN_TIMEOUT;
     // A person reads along.
     config.log.format = LogFormat::Pretty;
     // The seal key is read over it.

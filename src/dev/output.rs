@@ -8,6 +8,7 @@ use std::io::{IsTerminal, Write, stdout};
 use anstyle::{AnsiColor, Style};
 
 use super::project::Applied;
+use crate::policy::Cause;
 
 mod guide;
 
@@ -45,9 +46,16 @@ impl Output {
     /// Files were brought into the database: what changed there, and what to look at.
     pub fn applied(self, what: &str, applied: &Applied) {
         let took = self.paint(DIM, format!("({} ms)", applied.took.as_millis()));
-        let outcome = applied.report.summary();
+        let report = &applied.report;
+        let outcome = match report.applied {
+            // Everything is new, and a list of everything is no help.
+            Some(Cause::First) => {
+                format!("{} migrations, grants and policies applied", report.migrations.len())
+            }
+            _ => report.summary(),
+        };
         line(format_args!("{} {what}: {outcome} {took}", self.paint(GOOD, "✓")));
-        for warning in &applied.report.warnings {
+        for warning in &report.warnings {
             line(format_args!("{} {warning}", self.paint(WORTH_A_LOOK, "!")));
         }
     }

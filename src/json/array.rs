@@ -12,37 +12,51 @@ pub struct Malformed;
 pub fn write(text: &str, kind: &ArrayKind, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut scanner = Scanner { rest: without_bounds(text)?, kind, scratch: String::new() };
     let mut depth = 0_usize;
-    // Whether a value or a nested array may start here (after `{` or a delimiter).
-    let mut expect_item = true;
+    let mut place = Place::Begin;
     while let Some(byte) = scanner.rest.bytes().next() {
         match byte {
-            b'{' if expect_item => {
+            b'{' if place != Place::AfterItem => {
                 out.push(b'[');
                 depth += 1;
                 scanner.advance(1);
+                place = Place::Begin;
             }
-            b'}' if depth > 0 => {
+            b'}' if depth > 0 && place != Place::AfterDelimiter => {
                 out.push(b']');
                 depth -= 1;
                 scanner.advance(1);
-                expect_item = false;
+                place = Place::AfterItem;
                 if depth == 0 {
                     break;
                 }
             }
-            delimiter if delimiter == kind.delimiter && depth > 0 && !expect_item => {
+            delimiter if delimiter == kind.delimiter && depth > 0 && place == Place::AfterItem => {
                 out.push(b',');
                 scanner.advance(1);
-                expect_item = true;
+                place = Place::AfterDelimiter;
             }
-            _ if depth > 0 && expect_item => {
+            _ if depth > 0 && place != Place::AfterItem => {
                 scanner.element(out)?;
-                expect_item = false;
+                place = Place::AfterItem;
             }
             _ => return Err(Malformed),
         }
     }
-    if depth == 0 && scanner.rest.is_empty() && !expect_item { Ok(()) } else { Err(Malformed) }
+    if depth == 0 && scanner.rest.is_empty() && place == Place::AfterItem {
+        Ok(())
+    } else {
+        Err(Malformed)
+    }
+}
+
+/// Where in an array the scanner stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before everything, or after `{`.
+    Begin,
+    AfterDelimiter,
+    /// After a value or `}`.
+    AfterItem,
 }
 
 /// Cuts off `[1:3][0:1]=`, which `array_out` prints when a lower bound is not 1.

@@ -270,7 +270,9 @@ impl Handshake {
             }
             _ if plain => (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unsupported()),
             _ => {
-                return Err(PgError::Login("the server offers no SCRAM mechanism that can be used"));
+                return Err(PgError::Login(
+                    "the server offers no SCRAM mechanism that can be used",
+                ));
             }
         };
         let bound = mechanism == sasl::SCRAM_SHA_256_PLUS;

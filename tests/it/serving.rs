@@ -82,7 +82,11 @@ async fn it_waits_for_a_database_for_a_bounded_time_only() {
     let mut environment = environment(&database, &issuer);
     for role in ["authenticated", "anonymous"] {
         let nowhere = format!("postgresql://{role}:planted-password@127.0.0.1:1/app");
-        let variable = if role == "anonymous" { "DATABASE_ANONYMOUS_URL" } else { "DATABASE_AUTHENTICATED_URL" };
+        let variable = if role == "anonymous" {
+            "DATABASE_ANONYMOUS_URL"
+        } else {
+            "DATABASE_AUTHENTICATED_URL"
+        };
         environment.insert(variable, nowhere);
     }
     let began = Instant::now();

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::client::legacy::Client;
@@ -220,8 +222,8 @@ fn token_command_prints_a_token_and_nothing_else() {
     rowgate::dev::issuer::Issuer::load_or_create(&file).unwrap();
     let printed = token(&["--sub", "alice", "--claim", "admin=true", "--expires-in", "5m"]);
     let text = String::from_utf8(printed.stdout).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "the signature is not what is tested")]
-    let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(text.trim()).unwrap().claims;
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(text.trim().split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
     assert_eq!((&claims["sub"], &claims["admin"]), (&"alice".into(), &true.into()));
     assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 300);
 }

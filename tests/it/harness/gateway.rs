@@ -13,7 +13,6 @@ use hyper_util::rt::TokioExecutor;
 use rowgate::config::Config;
 use rowgate::observe::Observer;
 use rowgate::pg::url::ConnectUrl;
-use rowgate::policy;
 use rowgate::server::{ServeError, Server};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -220,10 +219,4 @@ impl TestGateway {
             .unwrap();
         row.get(0)
     }
-}
-
-/// Applies a policy file's text in place of the sample's, the way `rowgate policies apply` does.
-pub async fn apply_policies(database: &TestDatabase, sql: &std::path::Path) {
-    let mut owner = database.owner().await;
-    policy::apply_policies(&mut owner, &policy::SqlSource::new(sql)).await.unwrap();
 }

@@ -89,7 +89,7 @@ impl Running {
     }
 
     /// Whether sending the request once more may succeed, the failure having undone everything.
-    pub fn may_try_again(&mut self, error: &SessionError) -> bool {
+    pub fn may_try_again(&mut self, error: &SessionError, request: &Request<'_>) -> bool {
         let SessionError::Server(error) = error else { return false };
         if self.streamed || self.admission == Admission::Suspect {
             return false;
@@ -100,10 +100,8 @@ impl Running {
         }
         if error.is_stale_plan() {
             let statements = self.lease.connection().statements();
-            for unit in &self.units {
-                if let Unit::Caller(CallerUnit { reused: Some(sql), .. }) = unit {
-                    statements.forget(sql);
-                }
+            for statement in &request.statements {
+                statements.forget(statement.sql.text());
             }
             return true;
         }

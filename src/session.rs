@@ -183,7 +183,7 @@ impl Sessions {
             match running.advance(threshold).await {
                 Ok(progress) => return Ok((running, progress)),
                 Err(error) if attempt < ATTEMPTS && running.may_try_again(&error, request) => {
-                    attempt += 1
+                    attempt += 1;
                 }
                 Err(error) => return Err(error),
             }

@@ -25,7 +25,7 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin rowgate \
+    && useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin rowgate \
     && install -d -o rowgate -g rowgate -m 0700 /var/lib/rowgate
 COPY --from=build /out/rowgate /usr/local/bin/rowgate
 USER rowgate

@@ -6,7 +6,7 @@ default:
 
 # A whole development environment (README, "Try it")
 dev *args:
-    cargo run --release -- dev {{args}}
+    cargo run -- dev {{args}}
 
 # Everything that must be green (README, "Try it")
 test:

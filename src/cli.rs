@@ -2,6 +2,9 @@
 //!
 //! Must never take a secret as an argument: every process on the machine can read those.
 
+// The documentation of arguments is the text of `--help`, where backticks are noise.
+#![allow(clippy::doc_markdown)]
+
 pub mod check;
 pub mod dev;
 mod failure;

@@ -182,7 +182,9 @@ impl Sessions {
             let mut running = Running::start(lease, sent, request, self, admission);
             match running.advance(threshold).await {
                 Ok(progress) => return Ok((running, progress)),
-                Err(error) if attempt < ATTEMPTS && running.may_try_again(&error) => attempt += 1,
+                Err(error) if attempt < ATTEMPTS && running.may_try_again(&error, request) => {
+                    attempt += 1;
+                }
                 Err(error) => return Err(error),
             }
         }

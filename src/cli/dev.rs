@@ -1,8 +1,5 @@
 //! `rowgate dev`: a complete development environment in one command.
 
-// The documentation of the arguments is the text of `--help`, where backticks are noise.
-#![allow(clippy::doc_markdown)]
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -1,5 +1,7 @@
 //! Events as log lines.
 
+use std::io::IsTerminal as _;
+
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
@@ -28,7 +30,9 @@ fn install(config: &LogConfig, writer: NonBlocking) {
     // An error means that a test or an embedding program has installed its own, which gets the events.
     let _ = match config.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Pretty => builder.compact().try_init(),
+        LogFormat::Pretty => {
+            builder.with_ansi(std::io::stdout().is_terminal()).compact().try_init()
+        }
     };
 }
 
@@ -47,7 +51,7 @@ pub fn write(event: &Event) {
             tracing::warn!(reason, "the catalogue could not be read again");
         }
         Event::ConnectionFailed { reason } => {
-            tracing::debug!(reason, "a client's connection failed")
+            tracing::debug!(reason, "a client's connection failed");
         }
         Event::Draining { limit } => tracing::info!(?limit, "draining"),
     }

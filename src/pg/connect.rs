@@ -74,7 +74,7 @@ impl Connector {
                     Ok(Ok(connection)) => return Ok(connection),
                     Ok(Err(error)) => last = error,
                     Err(_) => {
-                        last = PgError::NoHost(format!("no answer within {:?}", self.timeout))
+                        last = PgError::NoHost(format!("no answer within {:?}", self.timeout));
                     }
                 }
             }

@@ -16,15 +16,23 @@ const NAMED_OBJECTS: i64 = 3;
 /// Makes sure that nobody's operators, functions or relations stand in for the catalogue's.
 const PIN_SEARCH_PATH: &str = "set search_path to pg_catalog, pg_temp";
 
-/// One row for the role itself and for each role that it is a member of. Objects of temporary schemas
-/// do not count as owned; objects of other databases are invisible from here.
+/// One row for the role itself and for each role that it is a member of, with the membership of its own
+/// that leads there. What PostgreSQL's own roles are members of is left out: they are bad enough.
+/// Objects of temporary schemas do not count as owned; those of other databases are invisible from here.
 const REACHABLE_ROLES: &str = "\
-    with recursive reachable (oid) as (
-        select oid from pg_roles where rolname = session_user
+    with recursive reachable (oid, through) as (
+        select oid, null::oid from pg_roles where rolname = session_user
         union
-        select m.roleid from pg_auth_members m join reachable r on r.oid = m.member
+        select m.roleid, coalesce(r.through, m.roleid)
+        from pg_auth_members m join reachable r on r.oid = m.member
+        where pg_get_userbyid(r.oid) not like 'pg\\_%'
+    ),
+    held (oid, through) as (
+        select distinct on (oid) oid, pg_get_userbyid(through)::text from reachable
+        order by oid, through nulls first
     )
     select r.rolname::text as name,
+           coalesce(held.through, '') as through,
            r.rolname = session_user as is_self,
            r.rolname = $1::text as is_authenticated,
            r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolcreatedb, r.rolreplication,
@@ -39,7 +47,7 @@ const REACHABLE_ROLES: &str = "\
                order by 1
                limit $2
            ) as owned
-    from reachable join pg_roles r using (oid)
+    from held join pg_roles r using (oid)
     order by is_self desc, name";
 
 /// What is no reason to refuse, but gives a caller more room than needed.
@@ -70,6 +78,8 @@ pub struct Fault {
     pub login: String,
     /// The role that has the power: the same, or one that it is a member of.
     pub holder: String,
+    /// The role to revoke from the login so that it is no longer such a member; empty for the login.
+    pub through: String,
     /// The power.
     pub power: Power,
 }
@@ -137,7 +147,7 @@ pub async fn verify_login_role(
 }
 
 fn faults(login: &str, row: &Row) -> Vec<Fault> {
-    let holder: String = row.get("name");
+    let (holder, through): (String, String) = (row.get("name"), row.get("through"));
     let is_self: bool = row.get("is_self");
     let owned: Vec<String> = row.get("owned");
     let powers = [
@@ -151,7 +161,12 @@ fn faults(login: &str, row: &Row) -> Vec<Fault> {
         (!is_self && row.get("is_authenticated"), Power::Authenticated),
     ];
     let held = powers.into_iter().filter(|(has, _)| *has).map(|(_, power)| power);
-    let fault = |power| Fault { login: login.to_owned(), holder: holder.clone(), power };
+    let fault = |power| Fault {
+        login: login.to_owned(),
+        holder: holder.clone(),
+        through: through.clone(),
+        power,
+    };
     // A superuser has every power: naming the others, too, would only distract.
     let is_superuser = row.get("rolsuper");
     held.map(fault).take(if is_superuser { 1 } else { usize::MAX }).collect()
@@ -179,7 +194,7 @@ fn warnings(login: &str, temporary: bool, creatable: Vec<String>) -> Vec<String>
 /// A sentence: who, what, why that matters, what to do.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { login, holder, power } = self;
+        let Self { login, holder, through, power } = self;
         write!(f, "role {login:?} ")?;
         let is_self = login == holder;
         if !is_self {
@@ -212,7 +227,7 @@ impl fmt::Display for Fault {
         if is_self {
             write!(f, "; {}", self.remedy())
         } else {
-            write!(f, "; revoke {holder} from {login}")
+            write!(f, "; revoke {through} from {login}")
         }
     }
 }

@@ -24,7 +24,7 @@ pub use binding::tls_server_end_point;
 pub enum TlsMode {
     /// Plain text.
     Disable,
-    /// TLS if the server offers it; the certificate is not verified.
+    /// TLS if the server offers it, and plain text only if it does not; the certificate is not verified.
     #[default]
     Prefer,
     /// TLS; the certificate is verified only if `sslrootcert` is given, then as with `VerifyCa`.

@@ -140,9 +140,10 @@ impl ConnectUrl {
     /// Parses a URL or a libpq key-value string.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         match parameters::build(syntax::parameters(text)?) {
-            // Between unquoted values an unknown name may be the rest of a password.
-            Err(UrlError::Unknown(_)) if !text.contains("://") => Err(UrlError::Syntax(
-                "it has an unknown parameter; a value with spaces needs quotes".to_owned(),
+            Err(UrlError::Unknown(_)) if may_cut_a_password(text) => Err(UrlError::Syntax(
+                "it has an unknown parameter; a value with spaces needs quotes, and `?` and `@` in a \
+                 password must be percent-encoded"
+                    .to_owned(),
             )),
             built => built,
         }
@@ -260,6 +261,13 @@ impl ConnectUrl {
         config.port(port);
         config
     }
+}
+
+/// Whether what looks like a parameter's name may be the rest of a password: between unquoted values,
+/// and where an `@` comes late.
+fn may_cut_a_password(text: &str) -> bool {
+    let late_at = text.split_once('?').is_some_and(|(_, query)| query.contains('@'));
+    late_at || !text.contains("://")
 }
 
 impl fmt::Debug for ConnectUrl {

@@ -52,8 +52,6 @@ pub struct CallerUnit {
     pub description: Option<Arc<Description>>,
     /// The name and text under which it will be kept once the server has parsed it.
     pub keep: Option<(Arc<str>, Arc<str>)>,
-    /// The text of a statement that was bound without parsing it anew.
-    pub reused: Option<Arc<str>>,
     /// Rows as arrays rather than objects.
     pub rows_as_arrays: bool,
 }
@@ -184,13 +182,8 @@ impl Assembly<'_> {
         let outbox = self.connection.outbox();
         let (name, unit) = match preparation {
             Preparation::Ready(Prepared { name, description }) => {
-                let unit = CallerUnit {
-                    description: Some(description),
-                    keep: None,
-                    reused: Some(sql.into()),
-                    rows_as_arrays: statement.rows_as_arrays,
-                };
-                (name, unit)
+                let rows_as_arrays = statement.rows_as_arrays;
+                (name, CallerUnit { description: Some(description), keep: None, rows_as_arrays })
             }
             Preparation::Keep(name) => {
                 let keep = Some((Arc::clone(&name), Arc::from(sql)));
@@ -211,7 +204,7 @@ impl Assembly<'_> {
 
 impl CallerUnit {
     fn unknown(keep: Option<(Arc<str>, Arc<str>)>, rows_as_arrays: bool) -> Self {
-        Self { description: None, keep, reused: None, rows_as_arrays }
+        Self { description: None, keep, rows_as_arrays }
     }
 }
 

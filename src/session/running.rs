@@ -89,7 +89,7 @@ impl Running {
     }
 
     /// Whether sending the request once more may succeed, the failure having undone everything.
-    pub fn may_try_again(&mut self, error: &SessionError) -> bool {
+    pub fn may_try_again(&mut self, error: &SessionError, request: &Request<'_>) -> bool {
         let SessionError::Server(error) = error else { return false };
         if self.streamed || self.admission == Admission::Suspect {
             return false;
@@ -100,10 +100,8 @@ impl Running {
         }
         if error.is_stale_plan() {
             let statements = self.lease.connection().statements();
-            for unit in &self.units {
-                if let Unit::Caller(CallerUnit { reused: Some(sql), .. }) = unit {
-                    statements.forget(sql);
-                }
+            for statement in &request.statements {
+                statements.forget(statement.sql.text());
             }
             return true;
         }
@@ -161,6 +159,9 @@ impl Running {
         match (frame.tag, self.units.get_mut(self.current)) {
             (tag::READY, Some(Unit::Discard)) if self.refused.is_none() => self.current += 1,
             (tag::READY, _) => return Ok(Step::Ended),
+            (tag::ERROR, Some(Unit::Discard)) => {
+                return Err(PgError::Protocol("a connection could not be cleaned").into());
+            }
             (tag::ERROR, _) => {
                 let error = ServerError::parse(frame.body)?;
                 if error.is_fatal() {
@@ -187,7 +188,7 @@ impl Running {
                 unit.describe(description.into(), connection);
             }
             (tag::NO_DATA, Some(Unit::Caller(unit))) => {
-                unit.describe(Description::none(), connection)
+                unit.describe(Description::none(), connection);
             }
             (tag::COMMAND_COMPLETE | tag::EMPTY_QUERY, Some(Unit::Caller(unit))) => {
                 let command = command_tag(frame.tag, frame.body);

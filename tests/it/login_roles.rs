@@ -117,10 +117,10 @@ async fn powers_of_roles_that_it_is_a_member_of_count_however_far_they_are() {
              grant {other} to {other}_middle; grant {other}_middle to {role}",
         )
         .await;
-    insta::assert_snapshot!(login.refusal().await, @r#"role "login_N" is a member of "other_N", which has BYPASSRLS: no policy holds for it; revoke other_N from login_N"#);
+    insta::assert_snapshot!(login.refusal().await, @r#"role "login_N" is a member of "other_N", which has BYPASSRLS: no policy holds for it; revoke other_N_middle from login_N"#);
 
     let login = Login::with("").await;
-    login.run("grant pg_read_all_data to {role}").await;
+    login.run("grant pg_monitor to {role}").await;
     assert_eq!(login.powers().await, [Power::Predefined]);
 
     let login = Login::with("").await;

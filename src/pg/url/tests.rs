@@ -1,3 +1,5 @@
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use proptest::prelude::{any, proptest};
 use tokio_postgres::config::{ChannelBinding, Host};
 
 use super::{ConnectUrl, SessionAttributes, TlsMode, UrlError};
@@ -137,4 +139,35 @@ fn prefer_standby_takes_any_server_in_its_second_round() {
     let rounds: Vec<bool> =
         wanted.passes().iter().map(|p| wanted.accepts(false, false, *p)).collect();
     assert_eq!(rounds, [false, true]);
+}
+
+proptest! {
+    #[test]
+    fn any_password_survives_both_notations(password in any::<String>()) {
+        let encoded = utf8_percent_encode(&password, NON_ALPHANUMERIC);
+        let quoted = password.replace('\\', r"\\").replace('\'', r"\'");
+        for text in [
+            format!("postgresql://u:{encoded}@h/d?sslmode=require"),
+            format!("host=h user=u password='{quoted}' dbname=d"),
+        ] {
+            let parsed = url(&text);
+            assert_eq!(parsed.password().unwrap_or_default(), password.as_bytes());
+            assert!(!format!("{parsed} {parsed:?}").contains(&password) || password.len() < 12);
+        }
+    }
+
+    #[test]
+    fn a_password_written_wrongly_is_never_shown(
+        before in "[a-z/?#@:%=& ]{0,6}",
+        after in "[a-z/?#@:%=& ]{0,6}",
+    ) {
+        for text in [
+            format!("postgresql://u:{before}hunter{after}@h/d?sslmode=require"),
+            format!("host=h user=u password={before}hunter{after} dbname=d"),
+        ] {
+            if let Err(error) = ConnectUrl::parse(&text) {
+                assert!(!format!("{error} {error:?}").contains("hunter"), "{text}: {error}");
+            }
+        }
+    }
 }

@@ -36,6 +36,9 @@ pub enum Refusal {
     /// COPY speaks a protocol of its own.
     #[error("COPY is not available over HTTP")]
     Copy,
+    /// A function that runs any SQL, several statements at once, from a string.
+    #[error("the statement names {0}, which runs SQL from a string")]
+    RunsSql(&'static str),
     /// Not one of the kinds that are run here.
     #[error(
         "only SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE and EXPLAIN of these are run here"
@@ -49,6 +52,10 @@ const DATA_STARTS: [&str; 9] =
 
 /// What EXPLAIN could explain, and ANALYZE run, besides statements that read or change rows.
 const NOT_TO_EXPLAIN: [&str; 4] = ["create", "declare", "execute", "refresh"];
+
+/// Functions of extensions that run SQL of every kind from a string, and so would step around the kinds
+/// of statements; words that begin with `dblink` connect elsewhere besides.
+const RUNS_SQL: [&str; 2] = ["xpath_table", "dblink"];
 
 /// Statements that begin with one of these end or begin transactions.
 const TRANSACTION_STARTS: [&str; 8] =
@@ -88,15 +95,34 @@ const LONGEST_NAME: usize = 63;
 #[derive(Debug, Default)]
 pub struct Vocabulary {
     suspect: HashSet<Box<str>>,
+    /// The server's keywords; empty if they are not known.
+    keywords: HashSet<Box<str>>,
+    /// Whether a function's name has no letter at all, so that only its quotes give it away.
+    has_wordless_names: bool,
 }
 
 impl Vocabulary {
-    /// Takes the lower-case names of all functions whose effects may outlive a transaction.
+    /// Takes the lower-case names of all functions whose effects may outlive a transaction, and the
+    /// server's keywords.
     #[must_use]
-    pub fn new<'a>(functions: impl IntoIterator<Item = &'a str>) -> Self {
-        // A quoted name may hold any character; its first unbroken run of letters stands for it.
-        let first_words = functions.into_iter().filter_map(|name| words(name).next());
-        Self { suspect: first_words.chain(SUSPECT_WORDS).map(Box::from).collect() }
+    pub fn new<'a>(
+        functions: impl IntoIterator<Item = &'a str>,
+        keywords: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let mut suspect: HashSet<Box<str>> = SUSPECT_WORDS.map(Box::from).into();
+        let mut has_wordless_names = false;
+        for name in functions {
+            // A quoted name may hold any character; its first unbroken run of letters stands for it.
+            match words(name).next() {
+                Some(word) => drop(suspect.insert(word.into())),
+                None => has_wordless_names = true,
+            }
+        }
+        Self {
+            suspect,
+            has_wordless_names,
+            keywords: keywords.into_iter().map(Box::from).collect(),
+        }
     }
 
     /// Judges one statement. Takes time linear in its length.
@@ -115,13 +141,25 @@ impl Vocabulary {
             return Err(Refusal::Copy);
         }
         let data = is_data(&folded, text);
-        if kinds == StatementKinds::Data && !data {
-            return Err(Refusal::Kind);
+        if kinds == StatementKinds::Data {
+            if !data && self.may_begin_a_statement(&folded) {
+                return Err(Refusal::Kind);
+            }
+            if let Some(name) = RUNS_SQL.iter().find(|name| mentions(text, name)) {
+                return Err(Refusal::RunsSql(name));
+            }
         }
         let plain = data
             && !has_unicode_identifier(text)
+            && !(self.has_wordless_names && text.contains('"'))
             && words(text).all(|word| self.is_harmless(word, &mut folded));
         Ok(if plain { Admission::Plain } else { Admission::Suspect })
+    }
+
+    /// A word that is no keyword of the server begins nothing but a syntax error, which the server
+    /// words better.
+    fn may_begin_a_statement(&self, word: &str) -> bool {
+        self.keywords.is_empty() || self.keywords.contains(word)
     }
 
     fn is_harmless(&self, word: &str, folded: &mut String) -> bool {
@@ -159,9 +197,14 @@ fn is_data(first: &str, text: &str) -> bool {
                 .any(|word| NOT_TO_EXPLAIN.iter().any(|no| word.eq_ignore_ascii_case(no))))
 }
 
+/// Whether a word of the text begins with `name`.
+fn mentions(text: &str, name: &str) -> bool {
+    words(text).any(|word| word.get(..name.len()).is_some_and(|w| w.eq_ignore_ascii_case(name)))
+}
+
+/// Looks at all words: a comment may stand between the two.
 fn is_prepare_transaction(text: &str, first: &str) -> bool {
-    first == "prepare"
-        && words(text).nth(1).is_some_and(|second| second.eq_ignore_ascii_case("transaction"))
+    first == "prepare" && words(text).any(|word| word.eq_ignore_ascii_case("transaction"))
 }
 
 /// The first word that Postgres' scanner would see: past white space, comments, parentheses and empty
@@ -214,7 +257,8 @@ mod tests {
     }
 
     fn judge_as(sql: &str, kinds: StatementKinds) -> Result<Admission, Refusal> {
-        Vocabulary::new(["set_config", "pg_sleep", "add_todo", "my func"])
+        let keywords = ["set", "do", "alter", "create", "call", "explain", "prepare", "select"];
+        Vocabulary::new(["set_config", "pg_sleep", "add_todo", "my func"], keywords)
             .judge(CallerSql::new(sql).unwrap(), kinds)
     }
 
@@ -253,8 +297,12 @@ mod tests {
         ] {
             assert_eq!(judge(sql), Ok(Admission::Suspect), "{sql}");
         }
+        let wordless = Vocabulary::new(["!"], []);
+        let judged =
+            wordless.judge(CallerSql::new("select \"!\"()").unwrap(), StatementKinds::Data);
+        assert_eq!(judged, Ok(Admission::Suspect));
         let name = "f".repeat(LONGEST_NAME);
-        let vocabulary = Vocabulary::new([name.as_str()]);
+        let vocabulary = Vocabulary::new([name.as_str()], []);
         let longer = format!("select {name}oo()");
         let judged = vocabulary.judge(CallerSql::new(&longer).unwrap(), StatementKinds::Data);
         assert_eq!(judged, Ok(Admission::Suspect));
@@ -293,14 +341,26 @@ mod tests {
             "/* select */ call p()",
             "explain execute p",
             "(prepare p as select 1)",
-            "\u{feff}select 1",
         ] {
             assert_eq!(judge_as(sql, StatementKinds::Data), Err(Refusal::Kind), "{sql}");
             assert_eq!(judge_as(sql, StatementKinds::All), Ok(Admission::Suspect), "{sql}");
         }
-        for sql in ["select 1", "", "-- nothing", "  ;  "] {
+        for sql in ["select * from xpath_table('a')", "select DBLINK_exec('x', 'y')"] {
+            assert!(
+                matches!(judge_as(sql, StatementKinds::Data), Err(Refusal::RunsSql(_))),
+                "{sql}"
+            );
+        }
+        for sql in ["select 1", "", "-- nothing", "  ;  ", "selec 1", "\u{feff}set x = 1"] {
             assert!(judge_as(sql, StatementKinds::Data).is_ok(), "{sql}");
         }
+        let unread = Vocabulary::default();
+        let judged = unread.judge(CallerSql::new("selec 1").unwrap(), StatementKinds::Data);
+        assert_eq!(
+            judged,
+            Err(Refusal::Kind),
+            "without the server's keywords nothing is let through"
+        );
     }
 
     #[test]
@@ -316,6 +376,7 @@ mod tests {
             "release a",
             "abort",
             "prepare transaction 'x'",
+            "prepare /* y */ transaction 'x'",
         ] {
             assert_eq!(judge(sql), Err(Refusal::TransactionControl), "{sql}");
         }

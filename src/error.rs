@@ -297,7 +297,7 @@ impl ApiError {
     /// Refused before it ran, in the words and the shape of the database.
     fn refused(refusal: Refusal) -> Self {
         let (sqlstate, hint) = match refusal {
-            Refusal::Kind => {
+            Refusal::Kind | Refusal::RunsSql(_) => {
                 return Self::new(
                     StatusCode::FORBIDDEN,
                     "RG4030",

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::auth::Authenticator;
@@ -47,9 +48,15 @@ impl Gateway {
         let id = request_id::of(request.headers());
         let origin = request.headers().get(header::ORIGIN).cloned();
         let mut account = Account::open(id.clone(), self.observer.clone());
-        let mut answer = match self.route(request, &mut account).await {
+        let (head, mut body) = request.into_parts();
+        let mut answer = match self.route(&head, &mut body, &mut account).await {
             Ok(answer) => answer,
-            Err(error) => failure(&error, &mut account),
+            Err(error) => {
+                if error.status != StatusCode::REQUEST_TIMEOUT {
+                    body::discard(&head.headers, &mut body).await;
+                }
+                failure(&error, &mut account)
+            }
         };
         account.answered(answer.status());
         if let AnswerBody::Whole(_) = answer.body() {
@@ -63,13 +70,14 @@ impl Gateway {
 
     async fn route(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        head: &Parts,
+        body: &mut Incoming,
         account: &mut Account,
     ) -> Result<Answer, ApiError> {
-        match (request.uri().path(), request.method()) {
+        match (head.uri.path(), &head.method) {
             ("/sql", &Method::POST) => {
                 account.route(Route::Sql);
-                sql::answer(self, request, account).await
+                sql::answer(self, head, body, account).await
             }
             ("/sql", &Method::OPTIONS) => {
                 account.route(Route::Preflight);
@@ -78,7 +86,7 @@ impl Gateway {
             ("/sql", _) => Err(ApiError::method_not_allowed("POST, OPTIONS")),
             ("/health/live" | "/health/ready", method) => {
                 account.route(Route::Health);
-                health::answer(self, request.uri().path(), method).await
+                health::answer(self, head.uri.path(), method).await
             }
             _ => Err(ApiError::not_found()),
         }

@@ -120,7 +120,14 @@ pub enum Event {
         /// What went wrong, free of secrets.
         reason: String,
     },
-    /// A connection of a client could not be served.
+    /// The database is not there yet, and is waited for.
+    WaitingForDatabase {
+        /// What went wrong, free of secrets.
+        reason: String,
+        /// For how long.
+        limit: Duration,
+    },
+    /// A connection of a client could not be served: malformed HTTP, mostly.
     ConnectionFailed {
         /// What went wrong, free of secrets.
         reason: String,

@@ -30,7 +30,7 @@ const CLEANUP_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; is another process using the port?")]
+    #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -38,18 +38,21 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// The database stayed away for the whole of `server.startup_timeout`.
-    #[error("the database could not be reached within {waited:?}: {source}")]
+    #[error("the database could not be reached in {seconds} s: {source}")]
     Database {
         /// How long it was tried.
-        waited: Duration,
+        seconds: u64,
         /// The last failure.
         source: ControlError,
     },
+    /// The database answered, and refused the login.
+    #[error(transparent)]
+    Login(ControlError),
     /// A login role could do more than it must.
     #[error("refusing to serve: {0}")]
     Role(String),
     /// `rowgate migrate` was not run, or the key cannot be read.
-    #[error("no seal key: {0}")]
+    #[error("the seal key cannot be used: {0}")]
     SealKey(String),
     /// The issuers are not usable as configured.
     #[error(transparent)]

@@ -5,6 +5,7 @@
 //! connection on which a statement may have left something.
 
 pub mod pipeline;
+pub mod proof;
 pub mod running;
 pub mod seal;
 

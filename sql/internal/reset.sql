@@ -1,5 +1,7 @@
 -- The statements that take back every policy, and every privilege of the two API roles, in the
--- managed schemas: what the policy and grant files do not say shall not be there.
+-- managed schemas: what the policy and grant files do not say shall not be there. PUBLIC, of which both
+-- are a part, loses its privileges on tables and sequences, but not those on functions and types that
+-- every object is born with.
 -- Only for objects that the current role may alter, and no policy on an extension's own table.
 -- $1: as in state.sql.
 with
@@ -13,7 +15,10 @@ with
      where rolname in ('authenticated', 'anonymous')
   ),
   relations as (
-    select c.oid, c.oid::regclass::text as name, c.relkind, c.relacl
+    select c.oid, c.oid::regclass::text as name, c.relkind, c.relacl,
+           exists (select from pg_catalog.pg_depend as d
+                    where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid
+                      and d.deptype = 'e') as of_extension
       from pg_catalog.pg_class as c join managed as n on n.oid = c.relnamespace
      where pg_catalog.pg_has_role(c.relowner, 'usage')
   ),
@@ -39,9 +44,20 @@ with
 select pg_catalog.format('drop policy %I on %s', p.polname, r.name)
   from pg_catalog.pg_policy as p
   join relations as r on r.oid = p.polrelid
- where not exists (select from pg_catalog.pg_depend as d
-                    where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = r.oid
-                      and d.deptype = 'e')
+ where not r.of_extension
+union all
+select distinct pg_catalog.format('revoke all on %s %s from public',
+         case r.relkind when 'S' then 'sequence' else 'table' end, r.name)
+  from relations as r
+ cross join lateral (
+   select a.grantee from pg_catalog.aclexplode(r.relacl) as a
+   union
+   select a.grantee
+     from pg_catalog.pg_attribute as c
+    cross join lateral pg_catalog.aclexplode(c.attacl) as a
+    where c.attrelid = r.oid and c.attacl is not null and not c.attisdropped
+ ) as holder
+ where holder.grantee = 0 and not r.of_extension
 union all
 select distinct pg_catalog.format('revoke all on %s from %s', g.what, api.name)
   from granted as g

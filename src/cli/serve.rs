@@ -79,7 +79,7 @@ pub async fn run(args: Args, mut sources: ConfigSources) -> Result<(), Failure> 
         () = signals.came(1) => return Ok(()),
     };
     if let Ok(listen) = server.local_addr() {
-        tracing::info!(%listen, admin = ?server.admin_addr(), "serving");
+        tracing::info!(%listen, admin = server.admin_addr().map(tracing::field::display), "serving");
     }
     tokio::select! {
         outcome = server.run(signals.came(1)) => outcome.map_err(explain),
@@ -95,7 +95,7 @@ fn explain(error: ServeError) -> Failure {
         ServeError::Role(_) => {
             Some("`rowgate check` lists everything that is wrong with the login roles")
         }
-        ServeError::Database { .. } | ServeError::Issuers(_) => {
+        ServeError::Database { .. } | ServeError::Login(_) | ServeError::Issuers(_) => {
             Some("`rowgate check` tries every connection by itself")
         }
         ServeError::SealKey(_) | ServeError::Pool(_) => None,

@@ -101,6 +101,17 @@ fn check_logins(reader: &mut Reader<'_>, urls: &DatabaseUrls) {
         );
         reader.complain(secrets::ANONYMOUS.key, complaint);
     }
+    let swapped = anonymous.user() == "authenticated" || authenticated.user() == "anonymous";
+    if swapped && authenticated.user() != anonymous.user() {
+        let complaint = format!(
+            "the two logins are swapped: {} logs in as {:?}, {} as {:?}",
+            secrets::AUTHENTICATED.key,
+            authenticated.user(),
+            secrets::ANONYMOUS.key,
+            anonymous.user(),
+        );
+        reader.complain(secrets::ANONYMOUS.key, complaint);
+    }
     if authenticated.database() != anonymous.database() {
         let complaint = format!(
             "names the database {:?}, but {} names {:?}; both must name the same",

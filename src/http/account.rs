@@ -54,6 +54,11 @@ impl Account {
         });
     }
 
+    /// Further time in the database, while the answer is streamed.
+    pub fn add_database_time(&mut self, more: Duration) {
+        self.record(|record| record.database += more);
+    }
+
     /// Rows and bytes of the answer.
     pub fn volume(&mut self, (rows, bytes): (u64, u64)) {
         self.record(|record| {

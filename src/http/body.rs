@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{self, HeaderMap};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -15,8 +16,34 @@ use crate::error::ApiError;
 /// Pieces of a streamed answer that may wait for the client.
 const PIECES_WAITING: usize = 2;
 
+/// After a failure: this much of a body that nobody wants is taken in, in bytes …
+const DISCARD_LIMIT: usize = 64 * 1024 * 1024;
+/// … and for no longer than this.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Takes in the rest of a body whose request has failed already. Closing a socket with unread data
+/// resets it, and many clients then report a network error in place of the answer (RFC 9112 §9.6).
+///
+/// A client that expects `100 Continue` has sent nothing yet, and is spared the sending.
+pub async fn discard(headers: &HeaderMap, body: &mut Incoming) {
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let rest = Limited::new(body, DISCARD_LIMIT);
+    let drained = timeout(DISCARD_PATIENCE, async {
+        let mut rest = std::pin::pin!(rest);
+        while let Some(Ok(_)) = rest.frame().await {}
+    });
+    // Whether it came to an end or not, the answer is sent now.
+    let _ = drained.await;
+}
+
 /// Reads a whole body, at most `limit` bytes and for at most `patience`.
-pub async fn read(body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, ApiError> {
+pub async fn read(
+    body: &mut Incoming,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ApiError::body_too_large(limit));
     }

@@ -6,11 +6,12 @@ mod payload;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
-use hyper::{Request, StatusCode};
+use hyper::http::request::Parts;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::account::Account;
 use super::body::{self, AnswerBody, Piece};
@@ -23,10 +24,10 @@ use payload::Payload;
 /// Answers one call.
 pub async fn answer(
     gateway: &Arc<Gateway>,
-    request: Request<Incoming>,
+    head: &Parts,
+    body: &mut Incoming,
     account: &mut Account,
 ) -> Result<Answer, ApiError> {
-    let (head, body) = request.into_parts();
     let identity = gateway
         .authenticator
         .authenticate(&head.headers)
@@ -83,16 +84,14 @@ fn stream(
 ) -> Answer {
     let (sender, body) = AnswerBody::streamed();
     account.answered(StatusCode::OK);
-    let streaming =
-        Streaming { running, sender, account: account.hand_over(), write_timeout, threshold };
-    tokio::spawn(streaming.run(first));
+    let streaming = Streaming { sender, account: account.hand_over(), write_timeout, threshold };
+    tokio::spawn(streaming.run(running, first));
     let mut answer = json(StatusCode::OK, Vec::new());
     *answer.body_mut() = body;
     answer
 }
 
 struct Streaming {
-    running: Running,
     sender: mpsc::Sender<Piece>,
     account: Account,
     write_timeout: Duration,
@@ -101,33 +100,42 @@ struct Streaming {
 
 impl Streaming {
     /// Sends piece after piece. When the client is gone or too slow, or the database fails, everything is
-    /// dropped: that breaks the body off and cancels the statement.
-    async fn run(mut self, first: Vec<u8>) {
-        let began = Instant::now();
-        let mut piece = Piece::More(first.into());
+    /// dropped: that breaks the body off and cancels the statement. The connection is given back before
+    /// the last piece waits for the client.
+    async fn run(mut self, mut running: Running, first: Vec<u8>) {
+        let mut piece = first;
         loop {
-            let last = matches!(piece, Piece::Last(_));
-            match timeout(self.write_timeout, self.sender.send(piece)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return,
+            let patience = running.deadline().min(tokio::time::Instant::now() + self.write_timeout);
+            if !self.send(Piece::More(piece.into()), patience).await {
+                return;
             }
-            self.account.time(Duration::ZERO, began.elapsed());
-            self.account.volume(self.running.volume());
-            if last {
-                return self.account.close();
-            }
+            let began = Instant::now();
             let next = tokio::select! {
-                next = self.running.advance(self.threshold) => next,
+                next = running.advance(self.threshold) => next,
                 () = self.sender.closed() => return,
             };
-            piece = match next {
-                Ok(Progress::Partial(bytes)) => Piece::More(bytes.into()),
-                Ok(Progress::Complete(bytes)) => Piece::Last(bytes.into()),
+            self.account.add_database_time(began.elapsed());
+            self.account.volume(running.volume());
+            match next {
+                Ok(Progress::Partial(bytes)) => piece = bytes,
+                Ok(Progress::Complete(bytes)) => {
+                    drop(running);
+                    let patience = tokio::time::Instant::now() + self.write_timeout;
+                    if self.send(Piece::Last(bytes.into()), patience).await {
+                        self.account.close();
+                    }
+                    return;
+                }
                 Err(error) => {
                     self.account.failed(&error.into());
                     return self.account.close();
                 }
-            };
+            }
         }
+    }
+
+    /// Whether the client took the piece before `patience` ended.
+    async fn send(&self, piece: Piece, patience: tokio::time::Instant) -> bool {
+        matches!(timeout_at(patience, self.sender.send(piece)).await, Ok(Ok(())))
     }
 }

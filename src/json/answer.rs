@@ -11,6 +11,9 @@ pub enum AnswerError {
     /// The server's message was cut short.
     #[error(transparent)]
     Row(#[from] crate::pg::PgError),
+    /// The row would make the answer longer than it may be.
+    #[error("the answer exceeds its limit")]
+    TooLarge,
     /// A value's bytes are no text.
     #[error(transparent)]
     NotUtf8(#[from] NotUtf8),
@@ -26,12 +29,14 @@ pub struct AnswerWriter {
     rows: u64,
     rows_of_statement: u64,
     finished_bytes: u64,
+    limit: u64,
 }
 
 impl AnswerWriter {
-    /// `raw_text`: every value as the string that the server printed. `batch`: several results.
+    /// `raw_text`: every value as the string that the server printed. `batch`: several results. `limit`:
+    /// bytes that the answer may have.
     #[must_use]
-    pub fn new(raw_text: bool, batch: bool) -> Self {
+    pub fn new(raw_text: bool, batch: bool, limit: u64) -> Self {
         let mut out = Vec::with_capacity(INITIAL_CAPACITY);
         if batch {
             out.extend_from_slice(b"{\"results\":[");
@@ -44,6 +49,7 @@ impl AnswerWriter {
             rows: 0,
             rows_of_statement: 0,
             finished_bytes: 0,
+            limit,
         }
     }
 
@@ -82,6 +88,7 @@ impl AnswerWriter {
                 self.out.extend_from_slice(&column.key_json);
             }
             let value = reader.value()?;
+            self.make_sure_it_fits(value)?;
             if self.raw_text {
                 value::write_raw(value, &mut self.out)?;
             } else {
@@ -90,6 +97,14 @@ impl AnswerWriter {
         }
         self.out.push(if as_array { b']' } else { b'}' });
         Ok(())
+    }
+
+    /// Escaping makes up to six bytes of one: a long value is measured before it is written.
+    fn make_sure_it_fits(&self, value: Option<&[u8]>) -> Result<(), AnswerError> {
+        let Some(value) = value.filter(|value| value.len() >= LONG_VALUE) else { return Ok(()) };
+        let escapes = value.iter().filter(|byte| **byte < b' ').count() as u64;
+        let length = value.len() as u64 + escapes * ESCAPE;
+        if self.bytes() + length > self.limit { Err(AnswerError::TooLarge) } else { Ok(()) }
     }
 
     /// Ends the result of a statement whose command tag is `tag` (empty for an empty statement).
@@ -141,6 +156,11 @@ impl AnswerWriter {
     }
 }
 
+/// Values of this many bytes are measured before they are written.
+const LONG_VALUE: usize = 64 * 1024;
+/// What `\u0001` is longer than the byte it stands for.
+const ESCAPE: u64 = 5;
+
 /// Room for a small answer, so that most are written without growing, in bytes.
 const INITIAL_CAPACITY: usize = 2048;
 
@@ -154,7 +174,7 @@ mod tests {
     use super::*;
 
     fn ended(tag: &str) -> String {
-        let mut writer = AnswerWriter::new(true, false);
+        let mut writer = AnswerWriter::new(true, false, u64::MAX);
         writer.begin(&Description::none());
         writer.end(tag, true);
         writer.finish();
@@ -173,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_batch_without_statements_is_an_empty_list() {
-        let mut writer = AnswerWriter::new(false, true);
+        let mut writer = AnswerWriter::new(false, true, u64::MAX);
         writer.finish();
         assert_eq!(writer.take(), b"{\"results\":[]}");
     }

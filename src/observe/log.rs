@@ -50,8 +50,11 @@ pub fn write(event: &Event) {
         Event::CatalogRefreshFailed { reason } => {
             tracing::warn!(reason, "the catalogue could not be read again");
         }
+        Event::WaitingForDatabase { reason, limit } => {
+            tracing::warn!(reason, ?limit, "waiting for the database");
+        }
         Event::ConnectionFailed { reason } => {
-            tracing::debug!(reason, "a client's connection failed");
+            tracing::info!(reason, "a client's connection was ended without an answer of ours");
         }
         Event::Draining { limit } => tracing::info!(?limit, "draining"),
     }

@@ -51,6 +51,7 @@ pub struct Metrics {
     keys: Family<IssuerLabels, Gauge>,
     stopped: Family<StopLabels, Counter>,
     catalog_failures: Counter,
+    connection_failures: Counter,
     connections: Family<PoolLabels, Gauge<i64>>,
     waiting: Family<PoolLabels, Gauge<i64>>,
 }
@@ -69,6 +70,7 @@ impl Default for Metrics {
             keys: Family::default(),
             stopped: Family::default(),
             catalog_failures: Counter::default(),
+            connection_failures: Counter::default(),
             connections: Family::default(),
             waiting: Family::default(),
         };
@@ -103,6 +105,11 @@ impl Metrics {
             "Failures to read the catalogue",
             self.catalog_failures.clone(),
         );
+        r.register(
+            "client_connection_failures",
+            "Connections of clients that could not be served, malformed HTTP among them",
+            self.connection_failures.clone(),
+        );
         r.register("connections", "Open database connections", self.connections.clone());
         r.register("waiting", "Requests waiting for a connection", self.waiting.clone());
     }
@@ -127,7 +134,10 @@ impl Metrics {
             Event::CatalogRefreshFailed { .. } => {
                 self.catalog_failures.inc();
             }
-            Event::ConnectionFailed { .. } | Event::Draining { .. } => {}
+            Event::ConnectionFailed { .. } => {
+                self.connection_failures.inc();
+            }
+            Event::WaitingForDatabase { .. } | Event::Draining { .. } => {}
         }
     }
 

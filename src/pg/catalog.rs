@@ -29,7 +29,8 @@ const TYPES: &str = "
 
 /// Functions whose mention makes a statement suspect: volatile ones, and everything that is not part of
 /// PostgreSQL, an extension written in C, or the `auth` schema's readers of claims. The exceptions are
-/// volatile but touch nothing that outlives the transaction; and functions of the kinds that no statement
+/// volatile but touch nothing (`random`, whose generator goes on where the last caller left it and can be
+/// computed from four of its numbers, is none of them) that outlives the transaction; and functions of the kinds that no statement
 /// can call, whose names (`system`, `bernoulli`) may well be a column's.
 const SUSPECT_FUNCTIONS: &str = "
     select distinct pg_catalog.lower(p.proname)
@@ -48,7 +49,10 @@ const SUSPECT_FUNCTIONS: &str = "
                        and d.deptype = 'e'))))
       and not (n.nspname = 'auth' and p.proname in ('session', 'user_id', 'uid', 'jwt'))
       and not (n.nspname = 'pg_catalog'
-               and p.proname in ('random', 'gen_random_uuid', 'clock_timestamp', 'timeofday', 'nextval'))";
+               and p.proname in ('gen_random_uuid', 'clock_timestamp', 'timeofday', 'nextval'))";
+
+/// Everything that could begin a statement is a keyword.
+const KEYWORDS: &str = "select word from pg_catalog.pg_get_keywords()";
 
 /// How values of each type become typed JSON.
 #[derive(Debug, Default)]
@@ -135,8 +139,14 @@ impl Catalog {
         let types = client.query(TYPES, &[]).await?;
         self.types.kinds.store(Arc::new(kinds(&types)));
         let names = client.query(SUSPECT_FUNCTIONS, &[]).await?;
-        let names = names.iter().map(|row| row.get::<_, &str>(0));
-        self.vocabulary.store(Arc::new(Vocabulary::new(names)));
+        let keywords = client.query(KEYWORDS, &[]).await?;
+        let words = |rows: &'_ [tokio_postgres::Row]| -> Vec<String> {
+            rows.iter().map(|row| row.get(0)).collect()
+        };
+        let (names, keywords) = (words(&names), words(&keywords));
+        let vocabulary =
+            Vocabulary::new(names.iter().map(String::as_str), keywords.iter().map(String::as_str));
+        self.vocabulary.store(Arc::new(vocabulary));
         *slot = Some(client);
         Ok(())
     }

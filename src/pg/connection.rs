@@ -49,6 +49,8 @@ pub struct Connection {
     /// Bytes at the front of `inbox` that the caller of [`Self::next`] has seen.
     consumed: usize,
     outbox: BytesMut,
+    /// Whether a part of the outbox, or of what TLS made of it, is not with the kernel yet.
+    unsent: bool,
     phase: Phase,
     /// `ReadyForQuery` messages that are still to come.
     awaited: usize,
@@ -78,6 +80,7 @@ impl Connection {
             inbox,
             consumed: 0,
             outbox: BytesMut::with_capacity(READ_CHUNK),
+            unsent: false,
             phase: Phase::Idle,
             awaited: 0,
             cancel_key,
@@ -189,31 +192,33 @@ impl Connection {
         true
     }
 
-    /// Sends the outbox, which the server will answer with `awaited` times `ReadyForQuery`. While the server is too busy answering to read, its answers are taken in, so
-    /// that a long pipeline cannot block both sides.
+    /// Begins to send the outbox, which the server will answer with `awaited` times `ReadyForQuery`.
+    ///
+    /// What the socket does not take at once is sent while answers are read: a long pipeline blocks
+    /// neither side, and its answers are taken in no faster than somebody asks for them.
     pub async fn flush(&mut self, awaited: usize) -> Result<(), PgError> {
         self.phase = Phase::InFlight;
         self.awaited += awaited;
-        let sent = poll_fn(|cx| self.poll_send(cx)).await;
-        if sent.is_err() {
-            self.phase = Phase::Broken;
-        }
-        Ok(sent?)
+        self.unsent = true;
+        poll_fn(|cx| match self.poll_send(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.broken(error))),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+        })
+        .await
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outbox.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.outbox)? {
-                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(n) => self.outbox.advance(n),
-                Poll::Pending => {
-                    while self.poll_fill(cx)?.is_ready() {}
-                    return Poll::Pending;
-                }
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.outbox))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.outbox.advance(sent);
         }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.outbox.clear();
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.unsent = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -223,6 +228,11 @@ impl Connection {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn broken(&mut self, error: io::Error) -> PgError {
+        self.phase = Phase::Broken;
+        error.into()
     }
 
     /// The next message that concerns the request; notices and the like are passed over.
@@ -256,30 +266,30 @@ impl Connection {
         Ok(frame)
     }
 
+    /// Takes in one whole message, sending what is still to be sent.
     async fn fill_frame(&mut self) -> Result<usize, PgError> {
-        loop {
-            if let Some(length) = frame::length(&self.inbox)? {
-                if length > self.frame_limit {
-                    return Err(PgError::FrameTooLong);
+        poll_fn(|cx| {
+            loop {
+                if self.unsent
+                    && let Poll::Ready(Err(error)) = self.poll_send(cx)
+                {
+                    return Poll::Ready(Err(self.broken(error)));
                 }
-                if length <= self.inbox.len() {
-                    return Ok(length);
+                if let Some(length) = frame::length(&self.inbox)? {
+                    if length > self.frame_limit {
+                        return Poll::Ready(Err(PgError::FrameTooLong));
+                    }
+                    if length <= self.inbox.len() {
+                        return Poll::Ready(Ok(length));
+                    }
+                    self.inbox.reserve(length - self.inbox.len());
                 }
-                self.inbox.reserve(length - self.inbox.len());
-            }
-            self.inbox.reserve(READ_CHUNK);
-            match self.stream.read_buf(&mut self.inbox).await {
-                Ok(0) => {
-                    self.phase = Phase::Broken;
-                    return Err(PgError::Io(io::ErrorKind::UnexpectedEof.into()));
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    self.phase = Phase::Broken;
-                    return Err(error.into());
+                if let Err(error) = ready!(self.poll_fill(cx)) {
+                    return Poll::Ready(Err(self.broken(error)));
                 }
             }
-        }
+        })
+        .await
     }
 
     /// Whether the message at the front of the inbox reports an encoding whose bytes are not UTF-8.

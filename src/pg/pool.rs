@@ -191,7 +191,9 @@ async fn abandon(mut object: Object<Manager>, _cleanup: mpsc::Sender<()>, observ
     let key = object.cancel_key().clone();
     let delivered = timeout(CANCEL_TIMEOUT, key.send()).await;
     let ended = timeout(CANCEL_GRACE, object.until_ready()).await;
-    let terminated = ended.is_err() || !matches!(delivered, Ok(Ok(())));
+    // Only these say that the statement is over; a message that is not understood does not.
+    let over = matches!(ended, Ok(Ok(()) | Err(PgError::Server(_) | PgError::Io(_))));
+    let terminated = !over || !matches!(delivered, Ok(Ok(())));
     if terminated {
         terminate(&object).await;
     }

@@ -109,6 +109,16 @@ impl ServerError {
         *slot = Some(text);
     }
 
+    /// Takes the names of our prepared statements out of the message: they are nobody's business, and
+    /// differ from one use of a statement to the next.
+    pub fn hide_names(&mut self, prefix: &str) {
+        while let Some(start) = self.message.find(prefix) {
+            let name = &self.message[start..];
+            let end = name.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(name.len());
+            self.message.replace_range(start..start + end, "");
+        }
+    }
+
     /// Whether a cached statement no longer fits the catalogue, so that preparing it anew may help.
     #[must_use]
     pub fn is_stale_plan(&self) -> bool {

@@ -22,6 +22,8 @@ const PREPARED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 const SEEN_ONCE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Texts longer than this many bytes are never kept: they are generated, and seldom come again.
 const LONGEST_KEPT: usize = 16 * 1024;
+/// Statements whose columns take more than this many bytes to describe are not kept either.
+pub const LARGEST_KEPT_DESCRIPTION: usize = 32 * 1024;
 /// Bytes of randomness in a statement's name: 128 bits.
 const NAME_ENTROPY: usize = 16;
 
@@ -72,6 +74,12 @@ impl Statements {
         })
     }
 
+    /// What all names of this connection begin with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Makes up a name that was not used on this connection.
     pub fn fresh_name(&mut self) -> Arc<str> {
         let mut name = String::with_capacity(self.prefix.len() + 8);
@@ -110,6 +118,11 @@ impl Statements {
         if let Some(prepared) = self.prepared.pop(sql) {
             self.evicted.push(prepared.name);
         }
+    }
+
+    /// Notes that a statement exists on the server under `name` and is not wanted there.
+    pub fn give_up(&mut self, name: Arc<str>) {
+        self.evicted.push(name);
     }
 
     /// Takes the names that are to be closed on the server.

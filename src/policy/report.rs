@@ -92,17 +92,16 @@ impl fmt::Display for Change {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.migrations.as_slice() {
-            [] => write!(f, "migrations: none to apply")?,
-            names => write!(f, "migrations: {}", names.join(", "))?,
+        if !self.migrations.is_empty() {
+            writeln!(f, "migrations: {}", self.migrations.join(", "))?;
         }
         f.write_str(match self.applied {
-            None => "\npolicies and grants: unchanged",
-            Some(Cause::First) => "\npolicies and grants: applied",
-            Some(Cause::Edited) => "\npolicies and grants: applied, the files have changed",
-            Some(Cause::Migrated) => "\npolicies and grants: applied again after the migrations",
+            None => "policies and grants: unchanged",
+            Some(Cause::First) => "policies and grants: applied",
+            Some(Cause::Edited) => "policies and grants: applied, the files have changed",
+            Some(Cause::Migrated) => "policies and grants: applied again after the migrations",
             Some(Cause::Drift) => {
-                "\npolicies and grants: applied again, they had been changed in the database by hand"
+                "policies and grants: applied again, they had been changed in the database by hand"
             }
         })?;
         self.changes.iter().try_for_each(|change| write!(f, "\n  {change}"))?;

@@ -14,7 +14,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -65,6 +65,8 @@ pub struct Acceptor {
 pub struct Connections {
     tasks: JoinSet<()>,
     graceful: GracefulShutdown,
+    /// Changes when draining begins, for connections that have not said anything yet.
+    draining: watch::Sender<()>,
 }
 
 impl Acceptor {
@@ -102,17 +104,16 @@ impl Acceptor {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Connections {
         let acceptor = Arc::new(self);
-        let mut connections =
-            Connections { tasks: JoinSet::new(), graceful: GracefulShutdown::new() };
+        let mut connections = Connections {
+            tasks: JoinSet::new(),
+            graceful: GracefulShutdown::new(),
+            draining: watch::Sender::new(()),
+        };
         let mut shutdown = pin!(shutdown);
         loop {
-            // invariant: nobody closes this semaphore.
-            let Ok(place) = Arc::clone(&acceptor.places).acquire_owned().await else {
-                return connections;
-            };
-            let stream = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+            let (stream, place) = tokio::select! {
+                accepted = acceptor.accept(&listener) => match accepted {
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         acceptor.failed(&error);
                         sleep(ACCEPT_PAUSE).await;
@@ -123,8 +124,19 @@ impl Acceptor {
             };
             let (acceptor, service) = (Arc::clone(&acceptor), service.clone());
             let watcher = connections.graceful.watcher();
+            let mut draining = connections.draining.subscribe();
             connections.tasks.spawn(async move {
-                if let Err(error) = acceptor.serve(stream, service, watcher).await {
+                let version = tokio::select! {
+                    version = acceptor.version(&stream) => version,
+                    // It has not sent a byte, or no more than the beginning of a preface.
+                    _ = draining.changed() => return,
+                };
+                let served = match version {
+                    Ok(Some(version)) => acceptor.serve(stream, version, service, watcher).await,
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(error.into()),
+                };
+                if let Err(error) = served {
                     acceptor.failed(&*error);
                 }
                 drop(place);
@@ -137,37 +149,58 @@ impl Acceptor {
         self.observer.emit(&Event::ConnectionFailed { reason: error.to_string() });
     }
 
+    /// Waits for a free place, then for a connection to take it.
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, place))
+    }
+
+    /// What the client speaks; `None` if it does not say in time.
+    async fn version(&self, stream: &TcpStream) -> io::Result<Option<Version>> {
+        stream.set_nodelay(true)?;
+        match timeout(self.header_timeout, version_of(stream)).await {
+            Ok(version) => version.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
     async fn serve(
         &self,
         stream: TcpStream,
+        version: Version,
         service: impl Answering,
         watcher: Watcher,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        stream.set_nodelay(true)?;
-        let http2 = match timeout(self.header_timeout, speaks_http2(&stream)).await {
-            Ok(decided) => decided?,
-            Err(_) => return Ok(()),
-        };
         let io = TokioIo::new(stream);
-        if http2 {
-            watcher.watch(self.http2.serve_connection(io, service)).await?;
-        } else {
-            watcher.watch(self.http1.serve_connection(io, service)).await?;
+        match version {
+            Version::Http1 => watcher.watch(self.http1.serve_connection(io, service)).await?,
+            Version::Http2 => watcher.watch(self.http2.serve_connection(io, service)).await?,
         }
         Ok(())
     }
 }
 
+/// The protocols that are spoken on one port.
+#[derive(Clone, Copy)]
+enum Version {
+    Http1,
+    Http2,
+}
+
 /// Looks at the first bytes without taking them.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+async fn version_of(stream: &TcpStream) -> io::Result<Version> {
     let mut seen = [0; HTTP2_PREFACE.len()];
     loop {
         let n = stream.peek(&mut seen).await?;
         if n == 0 || !HTTP2_PREFACE.starts_with(&seen[..n]) {
-            return Ok(false);
+            return Ok(Version::Http1);
         }
         if n == HTTP2_PREFACE.len() {
-            return Ok(true);
+            return Ok(Version::Http2);
         }
         sleep(PREFACE_PAUSE).await;
     }
@@ -177,7 +210,8 @@ impl Connections {
     /// Lets running requests finish for at most `limit`, then cuts the rest off; each cancels its
     /// statement as it goes.
     pub async fn drain(self, limit: Duration) {
-        let Self { mut tasks, graceful } = self;
+        let Self { mut tasks, graceful, draining } = self;
+        draining.send_replace(());
         if timeout(limit, graceful.shutdown()).await.is_err() {
             tasks.abort_all();
         }

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::hmac;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
+use tokio_postgres::Client;
 
 use super::ServeError;
 use crate::auth::Authenticator;
 use crate::config::{Config, DatabaseConfig, SealKeyConfig};
 use crate::http::Gateway;
 use crate::http::cors::Cors;
-use crate::observe::Observer;
+use crate::observe::{Event, Observer};
 use crate::pg::catalog::Catalog;
 use crate::pg::connect::Connector;
 use crate::pg::control::{self, ControlError};
@@ -20,7 +21,7 @@ use crate::pg::roles;
 use crate::pg::url::ConnectUrl;
 use crate::policy;
 use crate::session::seal::Sealer;
-use crate::session::{Bounds, Sessions, pipeline};
+use crate::session::{Bounds, Sessions, pipeline, proof};
 
 /// The pause between two attempts to reach a database that is not there yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -36,13 +37,16 @@ pub async fn gateway(
 ) -> Result<(Gateway, mpsc::Receiver<()>), ServeError> {
     let began = Instant::now();
     let database = &config.database;
-    verify_role(database, &database.authenticated, began, &config).await?;
-    verify_role(database, &database.anonymous, began, &config).await?;
+    let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
+    let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
     let key = seal_key(&config).await?;
+    for client in [&authenticated, &anonymous] {
+        prove(client, &key).await?;
+    }
 
     let catalog = Catalog::load(database.authenticated.clone(), observer.clone())
         .await
-        .map_err(|source| ServeError::Database { waited: began.elapsed(), source })?;
+        .map_err(|source| ServeError::Database { seconds: began.elapsed().as_secs(), source })?;
     catalog.spawn_refresher();
     let authenticator = Authenticator::new(&config.auth, &subject_key(&key), observer.clone())?;
     let patience = config.server.startup_timeout.saturating_sub(began.elapsed());
@@ -69,31 +73,54 @@ pub async fn gateway(
 
 /// Connects as a login role, waiting for a database that is still starting, and makes sure that the
 /// role is harmless.
-async fn verify_role(
-    database: &DatabaseConfig,
+async fn log_in(
+    config: &Config,
     url: &ConnectUrl,
     began: Instant,
-    config: &Config,
-) -> Result<(), ServeError> {
-    let client = connect_patiently(url, began, config.server.startup_timeout).await?;
-    let report = roles::verify_login_role(&client, database.authenticated.user())
+    observer: &Observer,
+) -> Result<Client, ServeError> {
+    let client = connect_patiently(url, began, config.server.startup_timeout, observer).await?;
+    let report = roles::verify_login_role(&client, config.database.authenticated.user())
         .await
         .map_err(|error| ServeError::Role(error.to_string()))?;
-    report.into_result().map_err(|error| ServeError::Role(error.to_string()))
+    report.into_result().map_err(|error| ServeError::Role(error.to_string()))?;
+    Ok(client)
+}
+
+/// Makes sure that this role's requests would be believed.
+async fn prove(client: &Client, key: &SealKeyConfig) -> Result<(), ServeError> {
+    match proof::believed(client, key).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ServeError::SealKey(format!(
+            "the database does not believe claims sealed with key {:?} ({}); is it the key that \
+             `rowgate keys export` wrote for this database, and was `rowgate migrate` run?",
+            key.kid,
+            control::reason(&error)
+        ))),
+    }
 }
 
 async fn connect_patiently(
     url: &ConnectUrl,
     began: Instant,
     patience: Duration,
-) -> Result<tokio_postgres::Client, ServeError> {
+    observer: &Observer,
+) -> Result<Client, ServeError> {
+    let mut told = false;
     loop {
         match control::connect(url).await {
             Ok(client) => return Ok(client),
-            Err(source) if began.elapsed() > patience || is_final(&source) => {
-                return Err(ServeError::Database { waited: began.elapsed(), source });
+            Err(source) if is_final(&source) => return Err(ServeError::Login(source)),
+            Err(source) if began.elapsed() > patience => {
+                return Err(ServeError::Database { seconds: began.elapsed().as_secs(), source });
             }
-            Err(_) => sleep(RETRY_PAUSE).await,
+            Err(source) => {
+                if !std::mem::replace(&mut told, true) {
+                    let reason = source.to_string();
+                    observer.emit(&Event::WaitingForDatabase { reason, limit: patience });
+                }
+                sleep(RETRY_PAUSE).await;
+            }
         }
     }
 }
@@ -110,12 +137,13 @@ async fn seal_key(config: &Config) -> Result<SealKeyConfig, ServeError> {
     }
     let Some(owner) = &config.database.owner else {
         return Err(ServeError::SealKey(
-            "set ROWGATE_SEAL_KEY_FILE to what `rowgate keys export` wrote, or DATABASE_URL to the owner's \
+            "there is none; set ROWGATE_SEAL_KEY_FILE to what `rowgate keys export` wrote, or DATABASE_URL to the owner's \
              connection, over which the key is read"
                 .to_owned(),
         ));
     };
-    let failed = |error: &dyn std::error::Error| ServeError::SealKey(error.to_string());
+    let failed =
+        |error: &dyn std::error::Error| ServeError::SealKey(format!("it cannot be read: {error}"));
     let client = control::connect(owner).await.map_err(|e| failed(&e))?;
     policy::read_seal_key(&client).await.map_err(|e| failed(&e))
 }

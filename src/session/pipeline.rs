@@ -73,12 +73,18 @@ impl Sent {
         request: &Request<'_>,
         admission: Admission,
     ) -> Result<Self, SessionError> {
-        let mut assembly =
-            Assembly { connection, units: Vec::with_capacity(request.statements.len() + 1) };
+        let mut assembly = Assembly {
+            connection,
+            units: Vec::with_capacity(request.statements.len() + 1),
+            closing: Vec::new(),
+        };
         let written = assembly.write(sessions, identity, request, admission);
-        let units = assembly.units;
+        let Assembly { units, closing, .. } = assembly;
         if let Err(error) = written {
             connection.outbox().clear();
+            for name in closing {
+                connection.statements().give_up(name);
+            }
             return Err(error);
         }
         Ok(Self { units })
@@ -88,6 +94,8 @@ impl Sent {
 struct Assembly<'a> {
     connection: &'a mut Connection,
     units: Vec<Unit>,
+    /// Statements that this flush closes on the server.
+    closing: Vec<Arc<str>>,
 }
 
 impl Assembly<'_> {
@@ -122,8 +130,9 @@ impl Assembly<'_> {
     }
 
     fn close_evicted(&mut self) -> Result<(), SessionError> {
-        for name in self.connection.statements().take_evicted() {
-            frontend::close(b'S', &name, self.connection.outbox()).map_err(PgError::from)?;
+        self.closing = self.connection.statements().take_evicted();
+        for name in &self.closing {
+            frontend::close(b'S', name, self.connection.outbox()).map_err(PgError::from)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::pipeline::{CallerUnit, Sent, Unit};
 use super::{Bounds, Request, SessionError, Sessions};
 use crate::admit::Admission;
-use crate::json::answer::AnswerWriter;
+use crate::json::answer::{AnswerError, AnswerWriter};
 use crate::pg::PgError;
 use crate::pg::catalog::Catalog;
 use crate::pg::connection::Connection;
@@ -15,7 +15,7 @@ use crate::pg::description::Description;
 use crate::pg::frame::tag;
 use crate::pg::pool::Lease;
 use crate::pg::server_error::ServerError;
-use crate::pg::statements::Prepared;
+use crate::pg::statements::{LARGEST_KEPT_DESCRIPTION, Prepared};
 
 /// How far an answer has come.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Running {
             begun: false,
             streamed: false,
             refused: None,
-            writer: AnswerWriter::new(request.raw_text, request.batch),
+            writer: AnswerWriter::new(request.raw_text, request.batch, bounds.answer_bytes),
             admission,
             catalog: Arc::clone(&sessions.catalog),
             bounds,
@@ -80,8 +80,18 @@ impl Running {
         (self.writer.rows(), self.writer.bytes())
     }
 
+    /// When time is up, whoever holds up the answer.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Reads until the answer is complete or `threshold` bytes of it are waiting.
     pub async fn advance(&mut self, threshold: usize) -> Result<Progress, SessionError> {
+        // `timeout_at` notices only when nothing is there to be read.
+        if Instant::now() >= self.deadline {
+            return self.overdue(threshold).await;
+        }
         match timeout_at(self.deadline, self.read(threshold)).await {
             Ok(result) => result,
             Err(_) => self.overdue(threshold).await,
@@ -163,7 +173,8 @@ impl Running {
                 return Err(PgError::Protocol("a connection could not be cleaned").into());
             }
             (tag::ERROR, _) => {
-                let error = ServerError::parse(frame.body)?;
+                let mut error = ServerError::parse(frame.body)?;
+                error.hide_names(connection.statements().prefix());
                 if error.is_fatal() {
                     connection.condemn();
                     return Err(SessionError::Server(Box::new(error)));
@@ -178,7 +189,9 @@ impl Running {
                     self.writer.begin(description);
                     self.begun = true;
                 }
-                self.writer.row(frame.body, description, unit.rows_as_arrays)?;
+                self.writer
+                    .row(frame.body, description, unit.rows_as_arrays)
+                    .map_err(|error| self.bounds.row(error))?;
             }
             (tag::ROW_DESCRIPTION, Some(Unit::Caller(unit))) => {
                 let description = Description::parse(frame.body, &self.catalog.types)?;
@@ -253,6 +266,10 @@ enum Step {
 
 impl CallerUnit {
     fn describe(&mut self, description: Arc<Description>, connection: &mut Connection) {
+        let large = description.fields_json.len() > LARGEST_KEPT_DESCRIPTION;
+        if let Some((name, _)) = self.keep.take_if(|_| large) {
+            connection.statements().give_up(name);
+        }
         if let Some((name, sql)) = self.keep.take() {
             let prepared = Prepared { name, description: Arc::clone(&description) };
             connection.statements().keep(sql, prepared);
@@ -262,6 +279,13 @@ impl CallerUnit {
 }
 
 impl Bounds {
+    fn row(&self, error: AnswerError) -> SessionError {
+        match error {
+            AnswerError::TooLarge => SessionError::TooLarge(self.answer_bytes),
+            other => other.into(),
+        }
+    }
+
     fn too_large(&self, error: PgError) -> SessionError {
         match error {
             PgError::FrameTooLong => SessionError::TooLarge(self.answer_bytes),

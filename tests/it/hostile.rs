@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use rowgate::config::StatementKinds;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::gateway::TestGateway;
@@ -221,6 +221,54 @@ async fn a_slow_reader_is_cut_off_and_its_statement_stopped() {
         assert!(began.elapsed() < Duration::from_secs(5), "the statement runs on");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_no_connection_past_the_deadline() {
+    let gateway = TestGateway::with(|config| {
+        config.limits.deadline = Duration::from_secs(1);
+        config.database.pool_size = 1;
+    })
+    .await;
+    let query = "select repeat('x', 1000) from generate_series(1, 60000)";
+    let body = json!({"queries": [{"query": "select 1"}, {"query": query}]}).to_string();
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!("POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let reader = tokio::spawn(async move {
+        let mut piece = vec![0; 64 * 1024];
+        while stream.read(&mut piece).await.is_ok_and(|n| n > 0) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    assert_eq!(gateway.sql(None, "select 1", json!([])).await.rows(), json!([[1]]));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    reader.abort();
+}
+
+#[tokio::test]
+async fn a_callers_random_numbers_say_nothing_of_the_next_callers() {
+    let gateway = one_connection().await;
+    let superuser = gateway.database.superuser().await;
+    let backend = async || {
+        let rows = superuser
+            .query(
+                "select pid from pg_stat_activity where datname = current_database() \
+                 and usename = 'authenticated' and query like '%todos%'",
+                &[],
+            )
+            .await
+            .unwrap();
+        rows.first().map(|row| row.get::<_, i32>(0))
+    };
+    gateway.sql(Some("alice"), TASKS, json!([])).await.rows();
+    let before = backend().await;
+    gateway.sql(Some("alice"), "select random()", json!([])).await.rows();
+    gateway.sql(Some("bob"), TASKS, json!([])).await.rows();
+    let after = backend().await;
+    assert!(before.is_some() && after.is_some() && before != after, "{before:?} {after:?}");
 }
 
 #[tokio::test]

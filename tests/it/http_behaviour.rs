@@ -91,6 +91,25 @@ async fn bodies_and_batches_have_limits() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_not_wanted_is_taken_in_so_that_its_sender_gets_the_answer() {
+    let gateway = TestGateway::start().await;
+    let body = "x".repeat(12 << 20);
+    for (head, status) in [
+        ("POST /sql HTTP/1.1", "413"),
+        ("POST /nowhere HTTP/1.1", "404"),
+        ("POST /sql HTTP/1.1\r\nAuthorization: Bearer x", "401"),
+    ] {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let head = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"));
+    }
+}
+
+#[tokio::test]
 async fn an_answer_beyond_the_limit_fails_or_breaks_off_but_never_looks_whole() {
     let gateway = TestGateway::with(|config| {
         config.limits.answer_bytes = 100_000;
@@ -214,6 +233,21 @@ async fn draining_finishes_what_runs_and_cancels_the_rest() {
     assert_eq!(long.await.unwrap(), "", "a request past the drain limit was answered");
     assert!(TcpStream::connect(gateway.address).await.is_err());
     assert_eq!(gateway.running_statements().await, 0);
+}
+
+#[tokio::test]
+async fn neither_silent_nor_idle_clients_hold_up_the_drain() {
+    let mut gateway = TestGateway::with(|config| config.server.max_connections = 3).await;
+    let mut clients = Vec::new();
+    for beginning in ["", "PRI * HT", "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", ""] {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        clients.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let began = Instant::now();
+    gateway.shut_down().await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 async fn run_raw(address: std::net::SocketAddr, query: &str) -> String {

@@ -75,3 +75,24 @@ async fn a_mistake_changes_nothing_and_is_named_by_file_and_line() {
         json!([["alice one"], ["alice two"]])
     );
 }
+
+#[tokio::test]
+async fn what_no_file_grants_is_not_granted_not_even_to_public() {
+    let gateway = TestGateway::start().await;
+    let project = project();
+    let open =
+        "grant all on todos to public;\ngrant update (message) on user_messages to public;\n";
+    std::fs::write(project.path().join("grants/open.sql"), open).unwrap();
+    apply(&gateway, &project).await.unwrap();
+    let granted = "select has_table_privilege('anonymous', 'todos', 'truncate'), \
+                   has_column_privilege('anonymous', 'user_messages', 'message', 'update')";
+    let owner = gateway.database.owner().await;
+    let privileges = async || {
+        let row = owner.query_one(granted, &[]).await.unwrap();
+        (row.get::<_, bool>(0), row.get::<_, bool>(1))
+    };
+    assert_eq!(privileges().await, (true, true));
+    std::fs::remove_file(project.path().join("grants/open.sql")).unwrap();
+    apply(&gateway, &project).await.unwrap();
+    assert_eq!(privileges().await, (false, false));
+}

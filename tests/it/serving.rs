@@ -67,13 +67,31 @@ async fn it_refuses_a_configuration_that_is_not_sound() {
     unknown_key.insert("ROWGATE_SERVER_LISTENN", "x".to_owned());
     let mut bad_value = sound.clone();
     bad_value.insert("ROWGATE_LIMITS_DEADLINE", "soon".to_owned());
-    let cases =
-        [(no_issuer, "issuer"), (unknown_key, "ROWGATE_SERVER_LISTENN"), (bad_value, "soon")];
+    let mut swapped = sound.clone();
+    swapped.insert("DATABASE_AUTHENTICATED_URL", database.anonymous_url.clone());
+    swapped.insert("DATABASE_ANONYMOUS_URL", database.authenticated_url.clone());
+    let cases = [
+        (no_issuer, "issuer"),
+        (unknown_key, "ROWGATE_SERVER_LISTENN"),
+        (bad_value, "soon"),
+        (swapped, "swapped"),
+    ];
     for (environment, word) in cases {
         let (code, message) = refused(environment).await;
         assert_eq!(code, Some(2), "{message}");
         assert!(message.contains(word), "{message}");
     }
+}
+
+#[tokio::test]
+async fn it_refuses_a_seal_key_that_the_database_does_not_believe() {
+    let (database, issuer) = (cluster::fresh_database().await, FakeIssuer::start().await);
+    let mut environment = environment(&database, &issuer);
+    environment.insert("ROWGATE_SEAL_KEY", format!("k1:{}", "07".repeat(32)));
+    let (code, message) = refused(environment).await;
+    assert_eq!(code, Some(1), "{message}");
+    assert!(message.contains("does not believe"), "{message}");
+    assert!(!message.contains("0707"), "{message}");
 }
 
 #[tokio::test]
@@ -154,6 +172,33 @@ async fn post(address: &str, authorization: &str, body: &str) -> (u16, String) {
     let (head, body) = client.request(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_come_while_a_long_statement_is_sent_are_not_piled_up() {
+    /// Of the gateway at its largest, in kB: far more than it needs, far less than it got.
+    const MEMORY: u64 = 300_000;
+    let (database, issuer) = (cluster::fresh_database().await, FakeIssuer::start().await);
+    let mut environment = environment(&database, &issuer);
+    environment.insert("ROWGATE_LIMITS_DEADLINE", "2s".to_owned());
+    let mut process = Process::start(&environment);
+    let addresses = process.addresses();
+    let long = "y".repeat(9_000_000);
+    let body = format!(
+        r#"{{"queries":[{{"query":"select repeat('x', 1000000) from generate_series(1, 100000)"}},
+            {{"query":"select '{long}'"}}]}}"#
+    );
+    let request = hyper::Request::post(format!("http://{}/sql", addresses[0]))
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let answer = client.request(request).await.unwrap();
+    assert!(answer.into_body().collect().await.is_err(), "an answer of 100 GB was complete");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < MEMORY, "{peak} kB");
+    tokio::task::spawn_blocking(move || process.end()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

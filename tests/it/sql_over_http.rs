@@ -102,8 +102,13 @@ async fn parameters_keep_their_digits_and_infer_their_types() {
     );
     let wrong = gateway.sql(None, "select $1::int4", json!(["x"])).await;
     assert_eq!(wrong.failure(), (400, "22P02".to_owned()));
-    let missing = gateway.sql(None, "select $1::int4", json!([])).await;
-    assert_eq!(missing.failure(), (400, "08P01".to_owned()));
+    for _ in 0..3 {
+        let missing = gateway.sql(None, "select $1::int4", json!([])).await;
+        assert_eq!(missing.failure(), (400, "08P01".to_owned()));
+        // The same on every use: names of prepared statements are hidden.
+        let message = missing.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("prepared statement \"\" requires 1"), "{message}");
+    }
     let deep = gateway.sql(None, "select $1::int4[]", json!([[[[[[[[1]]]]]]]])).await;
     assert_eq!(deep.failure(), (400, "RG4005".to_owned()));
 }
@@ -227,6 +232,14 @@ async fn errors_carry_every_member_that_the_database_set() {
     ];
     expected.sort_unstable();
     assert_eq!(members, expected);
+}
+
+#[tokio::test]
+async fn a_misspelt_statement_gets_the_databases_own_error() {
+    let gateway = TestGateway::start().await;
+    let answer = gateway.sql(Some("alice"), "selec 1", json!([])).await;
+    assert_eq!(answer.failure(), (400, "42601".to_owned()));
+    assert_eq!(answer.json()["position"], "1");
 }
 
 #[tokio::test]

@@ -5,15 +5,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_postgres::{Client, config::Host};
 
 use super::findings::Findings;
-use crate::auth::Identity;
 use crate::config::{Config, SealKeyConfig};
 use crate::pg::control;
 use crate::pg::roles::{self, RoleError};
 use crate::pg::tls::TlsMode;
 use crate::pg::url::ConnectUrl;
 use crate::policy;
-use crate::session::pipeline;
-use crate::session::seal::{SEAL_LIFETIME, Sealer};
+use crate::session::proof;
+use crate::session::seal::SEAL_LIFETIME;
 
 /// The oldest PostgreSQL that has every setting a session starts with.
 const OLDEST_SERVER: i32 = 140_000;
@@ -25,8 +24,6 @@ const SERVER: &str = "select pg_catalog.current_setting('server_version_num')::p
                              pg_catalog.current_setting('max_connections')::pg_catalog.int8";
 const CLOCK: &str = "select (extract(epoch from pg_catalog.clock_timestamp()))::pg_catalog.float8";
 const AUTH_SCHEMA: &str = "select pg_catalog.to_regprocedure('auth.session()') is not null";
-/// Believes the claims, or raises 28000.
-const READ_CLAIMS: &str = "select auth.session() ->> 'role'";
 
 pub(super) async fn check(findings: &mut Findings, config: &Config) {
     let database = &config.database;
@@ -159,7 +156,7 @@ async fn check_owner(findings: &mut Findings, config: &Config) -> Option<SealKey
 
 /// Whether the database believes a seal made here: the only proof that both have the same key.
 async fn check_seal(findings: &mut Findings, client: &Client, key: &SealKeyConfig) {
-    match believed(client, key).await {
+    match proof::believed(client, key).await {
         Ok(user) => {
             findings.ok(format!("seal: believed with key {:?} when sent as {user}", key.kid));
         }
@@ -177,26 +174,6 @@ async fn check_seal(findings: &mut Findings, client: &Client, key: &SealKeyConfi
             findings.error(format!("seal: not believed with key {:?}: {reason}{advice}", key.kid));
         }
     }
-}
-
-/// Does what a request without a token does, and reads back the claims.
-async fn believed(client: &Client, key: &SealKeyConfig) -> Result<String, tokio_postgres::Error> {
-    let row = client
-        .query_one("select pg_catalog.pg_backend_pid(), current_user::pg_catalog.text", &[])
-        .await?;
-    let (pid, user): (i32, String) = (row.get(0), row.get(1));
-    let identity = Identity::Anonymous;
-    let mut seal = Vec::new();
-    Sealer::new(key).seal(&identity, pid, &mut seal);
-    let seal = String::from_utf8_lossy(&seal).into_owned();
-    client.batch_execute("begin read only").await?;
-    let outcome = async {
-        client.query_one(pipeline::OPEN.0, &[&Sealer::claims(&identity), &seal]).await?;
-        client.query_one(READ_CLAIMS, &[]).await
-    }
-    .await;
-    client.batch_execute("rollback").await?;
-    outcome.map(|_| user)
 }
 
 async fn check_clock(findings: &mut Findings, client: &Client) {

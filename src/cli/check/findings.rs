@@ -1,6 +1,6 @@
 //! One line for each thing found, printed as soon as it is.
 
-use std::io::{IsTerminal as _, stdout};
+use std::io::{IsTerminal as _, Write as _, stdout};
 
 use anstyle::{AnsiColor, Style};
 
@@ -46,5 +46,6 @@ impl Findings {
 
 fn print(level: &str, color: AnsiColor, text: &str) {
     let style = if stdout().is_terminal() { color.on_default() } else { Style::new() };
-    println!("{style}{level:<7}{style:#} {text}");
+    // A reader that went away (`| head`) is no reason to panic; the exit code still tells.
+    let _ = writeln!(stdout(), "{style}{level:<7}{style:#} {text}");
 }

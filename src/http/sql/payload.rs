@@ -46,6 +46,7 @@ struct Envelope<'a> {
 impl<'a> Payload<'a> {
     /// Parses without copying what needs no copy.
     pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+        must_be_object(body)?;
         let envelope: Envelope<'a> =
             serde_json::from_slice(body).map_err(|error| refuse(&error))?;
         if let Some(query) = envelope.query {
@@ -56,7 +57,9 @@ impl<'a> Payload<'a> {
         let Some(queries) = envelope.queries else {
             return Err(ApiError::bad_body("neither \"query\" nor \"queries\" is there"));
         };
-        let queries = serde_json::from_str(queries.get()).map_err(|error| refuse(&error))?;
+        let queries: Vec<&RawValue> =
+            serde_json::from_str(queries.get()).map_err(|error| refuse(&error))?;
+        let queries = queries.into_iter().map(Query::parse).collect::<Result<_, _>>()?;
         Ok(Self { queries, batch: true })
     }
 
@@ -75,7 +78,12 @@ impl<'a> Payload<'a> {
     }
 }
 
-impl Query<'_> {
+impl<'a> Query<'a> {
+    fn parse(json: &'a RawValue) -> Result<Self, ApiError> {
+        must_be_object(json.get().as_bytes())?;
+        serde_json::from_str(json.get()).map_err(|error| refuse(&error))
+    }
+
     fn statement(&self, options: Options) -> Result<Statement<'_>, ApiError> {
         let sql =
             CallerSql::new(&self.sql).map_err(|error| ApiError::bad_body(&error.to_string()))?;
@@ -84,6 +92,14 @@ impl Query<'_> {
             params: &self.params,
             rows_as_arrays: self.array_mode.unwrap_or(options.array_mode),
         })
+    }
+}
+
+/// serde would fill a struct from a list as well, which is no form that clients are promised.
+fn must_be_object(json: &[u8]) -> Result<(), ApiError> {
+    match json.trim_ascii_start().first() {
+        Some(b'{') | None => Ok(()),
+        Some(_) => Err(ApiError::bad_body("an object is expected")),
     }
 }
 
@@ -127,6 +143,8 @@ mod tests {
             r#"{"query":"a","params":null}"#,
             r#"{"query":"a","params":{}}"#,
             r#"{"queries":{}}"#,
+            r#"["select 1"]"#,
+            r#"{"queries":[["select 1"]]}"#,
             r#"{"queries":[{"params":[]}]}"#,
             "\u{feff}{\"query\":\"a\"}",
         ] {

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::account::Account;
 use super::body::{self, AnswerBody, Piece};
+use super::compression::{Compression, Stream};
 use super::{Answer, Gateway, json};
 use crate::error::ApiError;
 use crate::session::{Progress, Running};
@@ -40,6 +41,7 @@ pub async fn answer(
     let payload = Payload::parse(&body)?;
     let request = payload.request(options, limits.batch_statements)?;
 
+    let compression = Compression::new(server.compress_from, &head.headers);
     let mut answer = if request.statements.is_empty() {
         json(StatusCode::OK, b"{\"results\":[]}".to_vec())
     } else {
@@ -51,10 +53,16 @@ pub async fn answer(
         match result.map_err(ApiError::from)? {
             (running, Progress::Complete(bytes)) => {
                 account.volume(running.volume());
-                json(StatusCode::OK, bytes)
+                let (bytes, encoded) = compression.whole(bytes.into()).await;
+                let mut answer = json(StatusCode::OK, bytes);
+                encoded.label(&mut answer);
+                answer
             }
             (running, Progress::Partial(bytes)) => {
-                stream(running, bytes, account, server.write_timeout, limits.stream_threshold)
+                let (compressed, encoded) = compression.stream();
+                let mut answer = stream(gateway, running, bytes, compressed, account);
+                encoded.label(&mut answer);
+                answer
             }
         }
     };
@@ -75,16 +83,22 @@ fn echo(asked: &HeaderMap, headers: &mut HeaderMap) {
 
 /// An answer that is larger than fits into memory comfortably: sent while the rows arrive.
 fn stream(
+    gateway: &Gateway,
     running: Running,
     first: Vec<u8>,
+    compressed: Stream,
     account: &mut Account,
-    write_timeout: Duration,
-    threshold: usize,
 ) -> Answer {
     let (sender, body) = AnswerBody::streamed();
     account.answered(StatusCode::OK);
-    let streaming =
-        Streaming { running, sender, account: account.hand_over(), write_timeout, threshold };
+    let streaming = Streaming {
+        running,
+        compressed,
+        sender,
+        account: account.hand_over(),
+        write_timeout: gateway.config.server.write_timeout,
+        threshold: gateway.config.limits.stream_threshold,
+    };
     tokio::spawn(streaming.run(first));
     let mut answer = json(StatusCode::OK, Vec::new());
     *answer.body_mut() = body;
@@ -93,6 +107,7 @@ fn stream(
 
 struct Streaming {
     running: Running,
+    compressed: Stream,
     sender: mpsc::Sender<Piece>,
     account: Account,
     write_timeout: Duration,
@@ -104,9 +119,11 @@ impl Streaming {
     /// dropped: that breaks the body off and cancels the statement.
     async fn run(mut self, first: Vec<u8>) {
         let began = Instant::now();
-        let mut piece = Piece::More(first.into());
+        let (mut bytes, mut last) = (first, false);
         loop {
-            let last = matches!(piece, Piece::Last(_));
+            // The formats cannot fail on bytes in memory; if one did, breaking off is all that is left.
+            let Ok(encoded) = self.compressed.piece(bytes, last).await else { return };
+            let piece = if last { Piece::Last(encoded) } else { Piece::More(encoded) };
             match timeout(self.write_timeout, self.sender.send(piece)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return,
@@ -120,9 +137,9 @@ impl Streaming {
                 next = self.running.advance(self.threshold) => next,
                 () = self.sender.closed() => return,
             };
-            piece = match next {
-                Ok(Progress::Partial(bytes)) => Piece::More(bytes.into()),
-                Ok(Progress::Complete(bytes)) => Piece::Last(bytes.into()),
+            (bytes, last) = match next {
+                Ok(Progress::Partial(bytes)) => (bytes, false),
+                Ok(Progress::Complete(bytes)) => (bytes, true),
                 Err(error) => {
                     self.account.failed(&error.into());
                     return self.account.close();

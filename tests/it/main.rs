@@ -11,3 +11,5 @@ mod policy_edits;
 mod postgres_tls;
 mod serving;
 mod sql_over_http;
+mod types;
+mod wire;

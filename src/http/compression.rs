@@ -53,19 +53,18 @@ impl Coding {
     }
 }
 
-/// How one request's answer may be compressed. Made from its headers; costs nothing until it is used.
-#[derive(Clone, Debug)]
-pub struct Compression {
+/// How one request's answer may be compressed. Costs nothing until there is an answer that is worth it.
+#[derive(Clone, Copy, Debug)]
+pub struct Compression<'a> {
     from: Option<usize>,
-    accepted: Option<HeaderValue>,
+    headers: &'a HeaderMap,
 }
 
-impl Compression {
-    /// `from`: the smallest answer that is compressed, in bytes; none: never.
+impl<'a> Compression<'a> {
+    /// `from`: the smallest answer that is compressed, in bytes; none: never. `headers`: the request's.
     #[must_use]
-    pub fn new(from: Option<usize>, headers: &HeaderMap) -> Self {
-        let accepted = from.and_then(|_| headers.get(header::ACCEPT_ENCODING).cloned());
-        Self { from, accepted }
+    pub fn new(from: Option<usize>, headers: &'a HeaderMap) -> Self {
+        Self { from, headers }
     }
 
     /// Compresses a whole answer that is worth it. One that does not become smaller stays as it is.
@@ -98,7 +97,10 @@ impl Compression {
     }
 
     fn chosen(&self) -> Option<Coding> {
-        choose(self.accepted.as_ref()?.to_str().ok()?)
+        // Several lines are one list (RFC 9110 §5.3).
+        let lines = self.headers.get_all(header::ACCEPT_ENCODING).iter();
+        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+        choose(&lines.join(","))
     }
 }
 

@@ -11,5 +11,6 @@ mod policy_edits;
 mod postgres_tls;
 mod serving;
 mod sql_over_http;
+mod streaming;
 mod types;
 mod wire;

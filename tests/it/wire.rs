@@ -19,6 +19,26 @@ async fn post(gateway: &TestGateway, headers: &[(&str, &str)], body: &str) -> Te
     gateway.send(Method::POST, "/sql", headers, body.to_owned()).await
 }
 
+/// The contract as written for authors of clients, with the names of its tests.
+const CONTRACT: &str = include_str!("../../docs/wire.md");
+
+#[test]
+fn the_tests_that_the_contract_names_exist() {
+    let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let names = CONTRACT.split('`').filter(|name| {
+        name.contains("::") && !name.contains(|c: char| c.is_whitespace() || c == '.')
+    });
+    let mut seen = 0;
+    for name in names {
+        let (module, test) = name.rsplit_once("::").unwrap();
+        let file = tests.join(module.replace("::", "/")).with_extension("rs");
+        let source = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(source.contains(&format!("fn {test}(")), "{name} is not in {}", file.display());
+        seen += 1;
+    }
+    assert!(seen > 50, "only {seen} names were found");
+}
+
 /// The body as text.
 fn text(answer: &TestAnswer) -> &str {
     std::str::from_utf8(&answer.body).unwrap()

@@ -84,6 +84,13 @@ async fn two_hundred_megabytes_pass_through_a_few() {
     assert!(plain > LARGE_BYTES && tail.ends_with(END_OF_CHUNKS), "{plain}");
     assert!(grown < MAY_GROW, "grew by {grown} KiB");
 
+    let wide = "select repeat('x', 1000000) as t from generate_series(1, 100)";
+    let (bytes, tail) = drain(send(&gateway, wide, "").await).await;
+    let grown = gateway.peak_memory_kib() - before;
+    println!("rows of 1 MB: {bytes} bytes, peak memory + {grown} KiB");
+    assert!(bytes > LARGE_BYTES / 2 && tail.ends_with(END_OF_CHUNKS), "{bytes}");
+    assert!(grown < MAY_GROW, "rows of 1 MB: grew by {grown} KiB");
+
     for coding in ["gzip", "br", "zstd"] {
         // Fewer rows: compressing takes time, and memory shows early.
         let query = LARGE.replace("200000", "20000");

@@ -87,12 +87,14 @@ async fn a_read_only_batch_cannot_write_and_a_repeatable_one_sees_one_moment() {
         .unwrap();
     let body = json!({"queries": [
         {"query": "select count(*)::int4 from ticks", "arrayMode": true},
-        {"query": "select 1 from pg_sleep(0.4)"},
+        {"query": "select 1 from pg_sleep(0.6)"},
         {"query": "select count(*)::int4 from ticks", "arrayMode": true},
     ]})
     .to_string();
     let insert = async {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        // The first statement takes a moment, the second almost all of the time.
+        while gateway.running_statements().await == 0 {}
+        tokio::time::sleep(Duration::from_millis(100)).await;
         owner.batch_execute("insert into ticks values (1)").await.unwrap();
     };
     let headers = [("neon-batch-isolation-level", "RepeatableRead")];

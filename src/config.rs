@@ -58,6 +58,9 @@ pub struct ServerConfig {
     pub body_timeout: Duration,
     /// A client that takes no byte of its answer for this long is cut off.
     pub write_timeout: Duration,
+    /// The smallest answer that is compressed for clients that accept it, in bytes; none: never.
+    /// Streamed answers count as large.
+    pub compress_from: Option<usize>,
     /// After SIGTERM: how long running requests may go on before they are cancelled.
     pub drain_timeout: Duration,
     /// How long `serve` waits at start for the database and the issuers' keys.

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod admin;
 pub mod body;
+pub mod compression;
 pub mod cors;
 pub mod health;
 pub mod request_id;
@@ -10,6 +11,7 @@ pub mod sql;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
@@ -112,7 +114,7 @@ fn failure(error: &ApiError, account: &mut Account) -> Answer {
 
 /// An answer that is sent whole.
 #[must_use]
-pub fn json(status: StatusCode, body: Vec<u8>) -> Answer {
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(AnswerBody::whole(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

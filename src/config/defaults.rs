@@ -38,6 +38,7 @@ impl Default for ServerConfig {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
+            compress_from: Some(16 * KIB),
             drain_timeout: Duration::from_secs(20),
             startup_timeout: Duration::from_secs(30),
         }

@@ -43,6 +43,7 @@ fn server(reader: &mut Reader<'_>) -> ServerConfig {
     reader.set("server.header_timeout", &mut server.header_timeout, values::duration);
     reader.set("server.body_timeout", &mut server.body_timeout, values::duration);
     reader.set("server.write_timeout", &mut server.write_timeout, values::duration);
+    reader.set("server.compress_from", &mut server.compress_from, values::memory_size_or_off);
     reader.set("server.drain_timeout", &mut server.drain_timeout, values::duration);
     reader.set("server.startup_timeout", &mut server.startup_timeout, values::duration);
     let ephemeral = server.listen.port() == 0;

@@ -96,6 +96,16 @@ pub(super) fn memory_size(raw: &Raw) -> Parsed<usize> {
     usize::try_from(bytes).map_err(|_| "expected a number of bytes that fits into memory")
 }
 
+/// A size in memory, or `off`.
+pub(super) fn memory_size_or_off(raw: &Raw) -> Parsed<Option<usize>> {
+    match raw {
+        Raw::Text(word) if word == "off" => Ok(None),
+        _ => memory_size(raw).map(Some).map_err(|_| {
+            "expected a number of bytes, with or without a unit (KiB, MiB, GiB), such as 16KiB, or off"
+        }),
+    }
+}
+
 pub(super) fn header_size(raw: &Raw) -> Parsed<usize> {
     const EXPECTED: &str = "expected a number of bytes of at least 8KiB, such as 32KiB";
     memory_size(raw).ok().filter(|bytes| *bytes >= LEAST_HEADER_BYTES).ok_or(EXPECTED)

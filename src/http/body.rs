@@ -82,8 +82,8 @@ pub struct BrokenOff;
 impl AnswerBody {
     /// A body that is complete.
     #[must_use]
-    pub fn whole(bytes: Vec<u8>) -> Self {
-        Self::Whole(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty()))
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self::Whole(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
     }
 
     /// A body that is still being made. It is broken off if the sender is dropped before

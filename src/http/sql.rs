@@ -4,17 +4,18 @@ mod options;
 mod payload;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use tokio::sync::mpsc;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::account::Account;
 use super::body::{self, AnswerBody, Piece};
+use super::compression::{Compression, Stream};
 use super::{Answer, Gateway, json};
 use crate::error::ApiError;
 use crate::session::{Progress, Running};
@@ -41,6 +42,7 @@ pub async fn answer(
     let payload = Payload::parse(&body)?;
     let request = payload.request(options, limits.batch_statements)?;
 
+    let compression = Compression::new(server.compress_from, &head.headers);
     let mut answer = if request.statements.is_empty() {
         json(StatusCode::OK, b"{\"results\":[]}".to_vec())
     } else {
@@ -52,10 +54,18 @@ pub async fn answer(
         match result.map_err(ApiError::from)? {
             (running, Progress::Complete(bytes)) => {
                 account.volume(running.volume());
-                json(StatusCode::OK, bytes)
+                // Its connection is free for others before anything else is done.
+                drop(running);
+                let (bytes, encoded) = compression.whole(bytes.into()).await;
+                let mut answer = json(StatusCode::OK, bytes);
+                encoded.label(&mut answer);
+                answer
             }
             (running, Progress::Partial(bytes)) => {
-                stream(running, bytes, account, server.write_timeout, limits.stream_threshold)
+                let (compressed, encoded) = compression.stream();
+                let mut answer = stream(gateway, running, bytes, compressed, account);
+                encoded.label(&mut answer);
+                answer
             }
         }
     };
@@ -76,15 +86,21 @@ fn echo(asked: &HeaderMap, headers: &mut HeaderMap) {
 
 /// An answer that is larger than fits into memory comfortably: sent while the rows arrive.
 fn stream(
+    gateway: &Gateway,
     running: Running,
     first: Vec<u8>,
+    compressed: Stream,
     account: &mut Account,
-    write_timeout: Duration,
-    threshold: usize,
 ) -> Answer {
     let (sender, body) = AnswerBody::streamed();
     account.answered(StatusCode::OK);
-    let streaming = Streaming { sender, account: account.hand_over(), write_timeout, threshold };
+    let streaming = Streaming {
+        compressed,
+        sender,
+        account: account.hand_over(),
+        write_timeout: gateway.config.server.write_timeout,
+        threshold: gateway.config.limits.stream_threshold,
+    };
     tokio::spawn(streaming.run(running, first));
     let mut answer = json(StatusCode::OK, Vec::new());
     *answer.body_mut() = body;
@@ -92,6 +108,7 @@ fn stream(
 }
 
 struct Streaming {
+    compressed: Stream,
     sender: mpsc::Sender<Piece>,
     account: Account,
     write_timeout: Duration,
@@ -103,10 +120,10 @@ impl Streaming {
     /// dropped: that breaks the body off and cancels the statement. The connection is given back before
     /// the last piece waits for the client.
     async fn run(mut self, mut running: Running, first: Vec<u8>) {
-        let mut piece = first;
+        let mut bytes = first;
         loop {
-            let patience = running.deadline().min(tokio::time::Instant::now() + self.write_timeout);
-            if !self.send(Piece::More(piece.into()), patience).await {
+            let patience = running.deadline().min(Instant::now() + self.write_timeout);
+            if !self.send(bytes, false, patience).await {
                 return;
             }
             let began = Instant::now();
@@ -117,11 +134,11 @@ impl Streaming {
             self.account.add_database_time(began.elapsed());
             self.account.volume(running.volume());
             match next {
-                Ok(Progress::Partial(bytes)) => piece = bytes,
-                Ok(Progress::Complete(bytes)) => {
+                Ok(Progress::Partial(more)) => bytes = more,
+                Ok(Progress::Complete(rest)) => {
                     drop(running);
-                    let patience = tokio::time::Instant::now() + self.write_timeout;
-                    if self.send(Piece::Last(bytes.into()), patience).await {
+                    let patience = Instant::now() + self.write_timeout;
+                    if self.send(rest, true, patience).await {
                         self.account.close();
                     }
                     return;
@@ -134,8 +151,11 @@ impl Streaming {
         }
     }
 
-    /// Whether the client took the piece before `patience` ended.
-    async fn send(&self, piece: Piece, patience: tokio::time::Instant) -> bool {
+    /// Whether the client took these bytes before `patience` ended.
+    async fn send(&mut self, bytes: Vec<u8>, last: bool, patience: Instant) -> bool {
+        // The formats cannot fail on bytes in memory; if one did, breaking off is all that is left.
+        let Ok(encoded) = self.compressed.piece(bytes, last).await else { return false };
+        let piece = if last { Piece::Last(encoded) } else { Piece::More(encoded) };
         matches!(timeout_at(patience, self.sender.send(piece)).await, Ok(Ok(())))
     }
 }

@@ -13,3 +13,6 @@ mod postgres_tls;
 mod sealed_claims;
 mod serving;
 mod sql_over_http;
+mod streaming;
+mod types;
+mod wire;

@@ -1,6 +1,7 @@
 -- The statements that take back every policy, and every privilege of the two API roles, in the
 -- managed schemas: what the policy and grant files do not say shall not be there.
--- Only for objects that the current role may alter, and no policy on an extension's own table.
+-- Only for objects that the current role may alter; no policy on an extension's own table, and none
+-- that another tool's migrations made: no file of ours could bring it back.
 -- $1: as in state.sql.
 with
   managed as (
@@ -42,6 +43,8 @@ select pg_catalog.format('drop policy %I on %s', p.polname, r.name)
  where not exists (select from pg_catalog.pg_depend as d
                     where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = r.oid
                       and d.deptype = 'e')
+   and not exists (select from rowgate.foreign_policies as f
+                    where f.table_name = p.polrelid and f.policy = p.polname)
 union all
 select distinct pg_catalog.format('revoke all on %s from %s', g.what, api.name)
   from granted as g

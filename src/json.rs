@@ -1,6 +1,6 @@
 //! Postgres' text format ↔ JSON bytes, without a tree in between.
 //!
-//! [`params`] turns a request's parameters into text values, [`value`] and [`array`] turn the server's
+//! [`params`] turns a request's parameters into text values, [`value`] and [`mod@array`] turn the server's
 //! text into JSON, [`answer`] assembles whole answers. Nothing here knows about HTTP.
 
 pub mod answer;

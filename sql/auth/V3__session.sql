@@ -37,9 +37,9 @@ declare
   genuine pg_catalog.bool;
 begin
   -- The seal as it must read, compared with the seal as it reads. The hmac is over what follows the
-  -- 64 digits; that this is '.<kid>.<exp>' and nothing else is part of what is compared. Claims
-  -- begin with a brace and exp has ten digits (until the year 2286), so that the boundary between
-  -- them cannot be moved.
+  -- 64 digits; that this is '.<kid>.<exp>' and nothing else is part of what is compared. exp is the
+  -- last ten digits (until the year 2286), so that its boundary with the claims cannot be moved,
+  -- and can be compared as text.
   select pg_catalog.sha256(pg_catalog.convert_to(
            pg_catalog.encode(
              pg_catalog.sha256(k.opad operator(pg_catalog.||)
@@ -51,19 +51,18 @@ begin
                    'UTF8'))),
              'hex')
            operator(pg_catalog.||) '.' operator(pg_catalog.||) k.kid
-           operator(pg_catalog.||) '.' operator(pg_catalog.||) pg_catalog.split_part(seal, '.', 3),
+           operator(pg_catalog.||) '.' operator(pg_catalog.||) pg_catalog.right(seal, 10),
            'UTF8'))
-           operator(pg_catalog.=) pg_catalog.sha256(pg_catalog.convert_to(seal, 'UTF8'))
-         and pg_catalog.length(pg_catalog.split_part(seal, '.', 3)) operator(pg_catalog.=) 10
-         and pg_catalog.split_part(seal, '.', 3)
+         operator(pg_catalog.=) pg_catalog.sha256(pg_catalog.convert_to(seal, 'UTF8'))
+         and pg_catalog.right(seal, 10)
            operator(pg_catalog.>)
-             pg_catalog.date_part('epoch', pg_catalog.transaction_timestamp())
+             pg_catalog.date_part('epoch', current_timestamp)
                ::pg_catalog.int8::pg_catalog.text collate pg_catalog."C"
     into genuine
     from auth.seal_keys as k
    where k.kid operator(pg_catalog.=) pg_catalog.split_part(seal, '.', 2)
-     and k.not_before operator(pg_catalog.<=) pg_catalog.transaction_timestamp()
-     and k.not_after operator(pg_catalog.>) pg_catalog.transaction_timestamp();
+     and k.not_before operator(pg_catalog.<=) current_timestamp
+     and k.not_after operator(pg_catalog.>) current_timestamp;
   if genuine then
     return %result;
   end if;

@@ -43,8 +43,8 @@ select 'policy' as kind,
                             case role when 0 then 'public' else role::regrole::text end, ', '
                             order by role)
                      from pg_catalog.unnest(p.polroles) as roles (role)),
-         'using (' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')',
-         'with check (' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) || ')') as definition
+         'using ' || pg_catalog.pg_get_expr(p.polqual, p.polrelid),
+         'with check ' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)) as definition
   from pg_catalog.pg_policy as p
   join pg_catalog.pg_class as c on c.oid = p.polrelid
   join managed as n on n.oid = c.relnamespace

@@ -3,7 +3,7 @@
 //!
 //! Signatures are `jsonwebtoken`'s work. Its claim checks are not used: by default they look neither
 //! at `iss` nor at `aud` nor at `nbf`, and even when told to they accept `iss` as an array, a token in
-//! the very second of its `exp`, and repeated member names. [`claims`](super::claims) has them all.
+//! the very second of its `exp`, and repeated member names. [`super::claims`] has them all.
 
 use std::str::FromStr;
 

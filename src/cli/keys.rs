@@ -23,6 +23,7 @@ const PRIVATE: u32 = 0o600;
 ///
 /// Whoever has the file can speak for every user. It is created with mode 0600.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "the doc comments are the text of --help")]
 pub struct Args {
     /// The file to create; it must not exist
     #[arg(value_name = "FILE")]

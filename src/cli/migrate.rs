@@ -32,6 +32,7 @@ const DEFAULT_SQL: &str = "sql";
 ///
 /// The owner needs no superuser rights: CREATEROLE and ownership of the database are enough.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "the doc comments are the text of --help")]
 pub struct Args {
     /// The directory that holds migrations/, grants/ and policies/ [default: sql]
     #[arg(long, value_name = "DIR")]

@@ -15,6 +15,7 @@ use crate::policy::{self, PolicyError, SqlSource};
 ///
 /// Does nothing if the files are as they were and nobody changed the database by hand.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "the doc comments are the text of --help")]
 pub struct Args {
     /// The directory that holds grants/ and policies/
     #[arg(long, value_name = "DIR", default_value = "sql")]

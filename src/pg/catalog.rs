@@ -29,13 +29,19 @@ const TYPES: &str = "
 
 /// Functions whose mention makes a statement suspect: volatile ones, and everything that is not part of
 /// PostgreSQL, an extension written in C, or the `auth` schema's readers of claims. The exceptions are
-/// volatile but touch nothing that outlives the transaction.
+/// volatile but touch nothing that outlives the transaction; and functions of the kinds that no statement
+/// can call, whose names (`system`, `bernoulli`) may well be a column's.
 const SUSPECT_FUNCTIONS: &str = "
     select distinct pg_catalog.lower(p.proname)
     from pg_catalog.pg_proc p
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace
     join pg_catalog.pg_language l on l.oid = p.prolang
-    where not (p.provolatile <> 'v'
+    where p.prorettype not in (
+            'pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype,
+            'pg_catalog.internal'::regtype, 'pg_catalog.tsm_handler'::regtype,
+            'pg_catalog.index_am_handler'::regtype, 'pg_catalog.table_am_handler'::regtype,
+            'pg_catalog.language_handler'::regtype, 'pg_catalog.fdw_handler'::regtype)
+      and not (p.provolatile <> 'v'
                and (n.nspname = 'pg_catalog' or (l.lanname = 'c' and exists (
                      select from pg_catalog.pg_depend d
                      where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid

@@ -16,7 +16,7 @@ use lru::LruCache;
 use super::PgError;
 use super::description::Description;
 
-/// Statements kept prepared on each connection.
+/// Statements kept prepared on each connection. (The unwraps run in the compiler.)
 const PREPARED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Texts remembered as seen once (their hashes only).
 const SEEN_ONCE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();

@@ -91,21 +91,59 @@ fn refused(
     }))
 }
 
-/// Lines of `statement` before the place that the server points at; 0 if it points nowhere.
+/// Lines of `statement` before the place that the server points at. Where it points nowhere, as for
+/// the expressions of a policy: before the name that its message quotes; otherwise 0.
 fn lines_before(statement: &str, prefix: u32, error: &DbError) -> usize {
     let position = match error.position() {
         Some(ErrorPosition::Original(position)) => position.saturating_sub(prefix),
         // Points into a text that the statement itself may have put together.
-        Some(ErrorPosition::Internal { position, query }) if query == statement => *position,
-        _ => 0,
+        Some(ErrorPosition::Internal { position, query }) if query == statement => {
+            within(statement, *position, prefix, error.message())
+        }
+        Some(ErrorPosition::Internal { .. }) => 0,
+        None => return line_of_name(statement, error.message()),
     };
     let before = (position as usize).saturating_sub(1);
     statement.chars().take(before).filter(|c| *c == '\n').count()
 }
 
+/// The position inside `statement`. In the body of a function the server counts from the start of the
+/// `do` block, elsewhere from the start of the statement, and does not say so: what its message
+/// quotes must stand there.
+fn within(statement: &str, position: u32, prefix: u32, message: &str) -> u32 {
+    let quoted = message.split('"').nth(1).unwrap_or_default();
+    let fits = |position: u32| {
+        let skipped = (position as usize).saturating_sub(1);
+        let rest: String = statement.chars().skip(skipped).take(quoted.chars().count()).collect();
+        rest == quoted
+    };
+    let shifted = position.saturating_sub(prefix);
+    if !fits(position) && fits(shifted) { shifted } else { position }
+}
+
+/// Lines of `statement` before the first name in quotes in `message`; 0 if it is not there.
+fn line_of_name(statement: &str, message: &str) -> usize {
+    let Some(name) = message.split('"').nth(1).filter(|name| !name.is_empty()) else { return 0 };
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let found = statement.match_indices(name).map(|(at, _)| at).find(|at| {
+        let (before, after) = (&statement[..*at], &statement[at + name.len()..]);
+        !before.ends_with(is_part) && !after.starts_with(is_part)
+    });
+    found.map_or(0, |at| statement[..at].matches('\n').count())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_in_a_message_is_found_as_a_whole_word() {
+        let statement = "create policy p\n on columns\n using (\n column_a = col\n)";
+        assert_eq!(line_of_name(statement, "column \"col\" does not exist"), 3);
+        assert_eq!(line_of_name(statement, "column \"other\" does not exist"), 0);
+        assert_eq!(line_of_name(statement, "no quotes here"), 0);
+        assert_eq!(line_of_name(statement, "empty \"\" quotes"), 0);
+    }
 
     #[test]
     fn a_statement_cannot_close_the_quotes_around_it() {

@@ -159,6 +159,9 @@ impl Running {
         match (frame.tag, self.units.get_mut(self.current)) {
             (tag::READY, Some(Unit::Discard)) if self.refused.is_none() => self.current += 1,
             (tag::READY, _) => return Ok(Step::Ended),
+            (tag::ERROR, Some(Unit::Discard)) => {
+                return Err(PgError::Protocol("a connection could not be cleaned").into());
+            }
             (tag::ERROR, _) => {
                 let error = ServerError::parse(frame.body)?;
                 if error.is_fatal() {

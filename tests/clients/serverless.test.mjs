@@ -17,7 +17,7 @@ const CANCELLED_WITHIN = 2000;
 const SLEEP_SECONDS = 30;
 
 for (const [version, name] of Object.entries(packages)) {
-  const { neon, neonConfig, NeonDbError, types } = await import(name);
+  const { neon, neonConfig, NeonDbError, Pool, types } = await import(name);
   neonConfig.fetchEndpoint = `${ROWGATE_URL}/sql`;
 
   const alice = neon(connection, { authToken: ALICE });
@@ -54,6 +54,29 @@ for (const [version, name] of Object.entries(packages)) {
       assert.deepEqual(await nobody`select auth.user_id() as me, current_user as role`, [
         { me: null, role: "anonymous" },
       ]);
+    });
+
+    // docs/migrating-from-neon-rls.md tells of these two, so they have to stay true.
+    test("a single query may have a token of its own, a transaction may not", async () => {
+      const who = "select auth.user_id() as me";
+      assert.deepEqual(await query(nobody, who, [], { authToken: ALICE }), [{ me: "alice" }]);
+      const own = await nobody.transaction([query(nobody, who)], { authToken: ALICE });
+      assert.deepEqual(own, [[{ me: null }]]);
+    });
+
+    test("Pool over fetch sends no token unless fetchFunction adds it", async () => {
+      neonConfig.poolQueryViaFetch = true;
+      try {
+        const pool = new Pool({ connectionString: connection });
+        const who = async () => (await pool.query("select auth.user_id() as me")).rows;
+        assert.deepEqual(await who(), [{ me: null }]);
+        neonConfig.fetchFunction = (url, init) =>
+          fetch(url, { ...init, headers: { ...init.headers, Authorization: `Bearer ${BOB}` } });
+        assert.deepEqual(await who(), [{ me: "bob" }]);
+      } finally {
+        neonConfig.poolQueryViaFetch = false;
+        neonConfig.fetchFunction = undefined;
+      }
     });
 
     test("parameters of every type survive the round trip", async () => {

@@ -34,6 +34,8 @@ function gatewayBehind(onPreflight) {
       response.writeHead(answer.statusCode, answer.headers);
       answer.pipe(response);
     });
+    // Without a gateway the page is told so, and does not wait.
+    onward.on("error", () => response.destroy());
     request.pipe(onward);
   };
 }

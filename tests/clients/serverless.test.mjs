@@ -213,7 +213,7 @@ for (const [version, name] of Object.entries(packages)) {
       await assert.rejects(query(alice, "select 1; select 2"), { code: "42601" });
     });
 
-    test("a request that is aborted is cancelled in the database", async () => {
+    test("a request that is aborted is cancelled in the database", { timeout: 15_000 }, async () => {
       const key = process.pid;
       const controller = new AbortController();
       const sleeping = query(

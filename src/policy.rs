@@ -5,13 +5,16 @@
 //!
 //! - *Versioned* files (`sql/auth` in the program, `migrations/` of a project) run once, in order, and
 //!   are not edited afterwards. `refinery` keeps their history.
+//! - *Foreign* files (a folder that another tool wrote) run once as well, in that tool's order. The
+//!   policies that they make are theirs.
 //! - *Repeatable* files (`grants/`, `policies/`) are edited in place. When they differ from what was
-//!   applied last, or the database differs from how they left it, all policies are dropped, all
-//!   privileges of the API roles revoked, and all files run again.
+//!   applied last, or the database differs from how they left it, all policies but those of foreign
+//!   files are dropped, all privileges of the API roles revoked, and all files run again.
 
 mod apply;
 mod embedded;
 mod error;
+mod foreign;
 mod history;
 mod logins;
 mod report;

@@ -2,7 +2,8 @@
 -- managed schemas: what the policy and grant files do not say shall not be there. PUBLIC, of which both
 -- are a part, loses its privileges on tables and sequences, but not those on functions and types that
 -- every object is born with.
--- Only for objects that the current role may alter, and no policy on an extension's own table.
+-- Only for objects that the current role may alter; no policy on an extension's own table, and none
+-- that another tool's migrations made: no file of ours could bring it back.
 -- $1: as in state.sql.
 with
   managed as (
@@ -45,6 +46,8 @@ select pg_catalog.format('drop policy %I on %s', p.polname, r.name)
   from pg_catalog.pg_policy as p
   join relations as r on r.oid = p.polrelid
  where not r.of_extension
+   and not exists (select from rowgate.foreign_policies as f
+                    where f.table_name = p.polrelid and f.policy = p.polname)
 union all
 select distinct pg_catalog.format('revoke all on %s %s from public',
          case r.relkind when 'S' then 'sequence' else 'table' end, r.name)

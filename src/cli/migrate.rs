@@ -6,6 +6,9 @@ use crate::pg::control;
 use crate::pg::url::ConnectUrl;
 use crate::policy::{self, PolicyError, SqlSource};
 
+/// The project's directory if none is named.
+const DEFAULT_SQL: &str = "sql";
+
 /// Bring the database to the SQL files: migrations, then grants and policies
 ///
 /// Connects as the owner of the tables (DATABASE_URL). In one transaction: creates or updates
@@ -16,13 +19,28 @@ use crate::policy::{self, PolicyError, SqlSource};
 /// A file in `migrations/` is never edited once it has run anywhere; write a new one. Files in `grants/`
 /// and `policies/` are edited in place.
 ///
+/// With --from, the migrations of another tool run first, such as those that `drizzle-kit generate`
+/// writes: the folder's .sql files (or its subfolders' migration.sql), in the order of drizzle's
+/// meta/_journal.json or else of their names, each once, all in the same transaction. Files *.down.sql
+/// are left out. Nothing else of that tool is needed. An edited, missing or inserted file is an error.
+/// What `drizzle-kit migrate` has applied to this database already is noted and not run again.
+///
+/// Policies that these files make are theirs, and `rowgate policies apply` leaves them alone;
+/// privileges are always Rowgate's: grant them in grants/, whose files may be the whole project. With
+/// --from, the directory sql/ may also be absent; then policies and grants stay as the folder's files
+/// make them.
+///
 /// The owner needs no superuser rights: CREATEROLE and ownership of the database are enough.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "the doc comments are the text of --help")]
 pub struct Args {
-    /// The directory that holds migrations/, grants/ and policies/
-    #[arg(long, value_name = "DIR", default_value = "sql")]
-    sql: PathBuf,
+    /// The directory that holds migrations/, grants/ and policies/ [default: sql]
+    #[arg(long, value_name = "DIR")]
+    sql: Option<PathBuf>,
+
+    /// A folder of migrations that another tool wrote, such as drizzle/
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
 
     /// Also give the two login roles the passwords in DATABASE_AUTHENTICATED_URL and DATABASE_ANONYMOUS_URL
     ///
@@ -44,7 +62,7 @@ pub async fn run(
 ) -> Result<(), PolicyError> {
     let logins = if args.login_passwords { logins(authenticated, anonymous)? } else { Vec::new() };
     let mut client = control::connect(owner).await?;
-    let report = policy::migrate(&mut client, &SqlSource::new(args.sql)).await?;
+    let report = policy::migrate(&mut client, &source(args.sql, args.from)).await?;
     println!("{report}");
     if args.login_passwords {
         policy::set_login_passwords(&mut client, &logins).await?;
@@ -52,6 +70,17 @@ pub async fn run(
         println!("passwords set: {}", roles.join(", "));
     }
     Ok(())
+}
+
+/// A directory that is named must be there; so must the default one, unless another tool's folder
+/// is the project.
+fn source(sql: Option<PathBuf>, from: Option<PathBuf>) -> SqlSource {
+    match (sql, from) {
+        (Some(sql), None) => SqlSource::new(sql),
+        (None, None) => SqlSource::new(DEFAULT_SQL),
+        (Some(sql), Some(from)) => SqlSource::new(sql).with_foreign(from),
+        (None, Some(from)) => SqlSource::new(DEFAULT_SQL).optional().with_foreign(from),
+    }
 }
 
 /// Roles and passwords of the two URLs; checked before anything is done.

@@ -10,8 +10,9 @@ use crate::policy::{self, PolicyError, SqlSource};
 ///
 /// Connects as the owner of the tables (DATABASE_URL). All policies are dropped, all privileges of the
 /// roles `authenticated` and `anonymous` revoked, and all files applied, in one transaction: requests
-/// see the old rules or the new ones, nothing between. What no file says is gone afterwards. Prints
-/// each policy that changed. An error names the file and line and changes nothing.
+/// see the old rules or the new ones, nothing between. What no file says is gone afterwards; only the
+/// policies that `rowgate migrate --from` made stay. Prints each policy that changed. An error names
+/// the file and line and changes nothing.
 ///
 /// Does nothing if the files are as they were and nobody changed the database by hand.
 #[derive(Debug, clap::Args)]

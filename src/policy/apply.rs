@@ -8,9 +8,10 @@ use tokio_postgres::{Client, Transaction};
 
 use super::embedded;
 use super::error::PolicyError;
+use super::foreign;
 use super::history::{self, Kept};
 use super::report::{Cause, Report};
-use super::source::{Repeatable, SqlSource};
+use super::source::{Repeatable, SqlSet, SqlSource};
 use super::state::{self, State};
 
 const RESET: &str = include_str!("../../sql/internal/reset.sql");
@@ -51,30 +52,52 @@ async fn once(client: &mut Client, work: &Work<'_>) -> Result<Report, PolicyErro
     // Files are read before the lock is taken, and a bad name is found before anything is done.
     let (source, migrations, set) = match work {
         Work::Everything(source) => {
-            let set = source.read()?;
-            (source, Some(set.migrations), set.repeatable)
+            let mut set = source.read()?;
+            let repeatable = set.repeatable.take();
+            (source, Some(set), repeatable)
         }
-        Work::Policies(source) => (source, None, source.read_repeatable()?),
+        Work::Policies(source) => (source, None, Some(source.read_repeatable()?)),
     };
     let transaction =
         client.transaction().await.map_err(PolicyError::database("beginning a transaction"))?;
     lock(&transaction).await?;
     let mut report = Report::default();
-    if let Some(files) = migrations {
+    if migrations.is_some() {
         prepare(&transaction).await?;
-        let auth = embedded::auth();
-        let ran =
-            history::versioned(&transaction, Kept::Auth, &auth, Path::new("sql/auth")).await?;
-        report.migrations.extend(ran.iter().map(|name| format!("auth/{name}")));
-        let dir = source.migrations_dir();
-        let ran = history::versioned(&transaction, Kept::Application, &files, &dir).await?;
-        report.migrations.extend(ran);
     } else if !is_migrated(&transaction).await? {
         return Err(PolicyError::NotMigrated);
     }
-    repeatable(&transaction, source.schemas(), &set, &mut report).await?;
+    foreign::prepare(&transaction).await?;
+    if let Some(files) = migrations {
+        report.migrations = versioned(&transaction, source, &files).await?;
+    }
+    if let Some(set) = set {
+        repeatable(&transaction, source.schemas(), &set, &mut report).await?;
+    }
     transaction.commit().await.map_err(PolicyError::database("the commit"))?;
     Ok(report)
+}
+
+/// Runs the migrations that have not run yet: Rowgate's, another tool's, the project's. Returns their
+/// names.
+async fn versioned(
+    transaction: &Transaction<'_>,
+    source: &SqlSource,
+    set: &SqlSet,
+) -> Result<Vec<String>, PolicyError> {
+    let auth = embedded::auth();
+    let ran = history::versioned(transaction, Kept::Auth, &auth, Path::new("sql/auth")).await?;
+    let mut names: Vec<String> = ran.iter().map(|name| format!("auth/{name}")).collect();
+    if let Some(folder) = &set.foreign {
+        // Once Rowgate has applied policies, those that are there are its own.
+        let adopt = history::last_applied(transaction).await?.is_none();
+        names.extend(foreign::apply(transaction, folder, adopt).await?);
+    }
+    if let Some(files) = &set.migrations {
+        let dir = source.migrations_dir();
+        names.extend(history::versioned(transaction, Kept::Application, files, &dir).await?);
+    }
+    Ok(names)
 }
 
 /// Settings that the files can rely on, and the lock that makes this the only one.

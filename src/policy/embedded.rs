@@ -14,8 +14,12 @@ macro_rules! sql {
 }
 
 /// In the order of their versions. Once released, a file is never changed: databases remember them.
-const AUTH: [(&str, &str); 3] =
-    [sql!("auth/V1__roles.sql"), sql!("auth/V2__seal_keys.sql"), sql!("auth/V3__session.sql")];
+const AUTH: [(&str, &str); 4] = [
+    sql!("auth/V1__roles.sql"),
+    sql!("auth/V2__seal_keys.sql"),
+    sql!("auth/V3__session.sql"),
+    sql!("auth/V4__crud_policy.sql"),
+];
 
 /// The migrations of the schema `auth`.
 pub(super) fn auth() -> Vec<SqlFile> {

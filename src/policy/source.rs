@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 
 use super::error::PolicyError;
+use super::foreign::Folder;
 use super::split;
 
 /// A file beyond this is no hand-written SQL, and would be held in memory whole.
@@ -25,13 +26,30 @@ const MAX_NAME: usize = 255;
 #[derive(Clone, Debug)]
 pub struct SqlSource {
     dir: PathBuf,
+    /// Whether the directory may be absent.
+    is_optional: bool,
     schemas: Option<Vec<String>>,
+    foreign: Option<PathBuf>,
 }
 
 impl SqlSource {
     /// The files under `dir`; they manage every schema but the system's and Rowgate's own.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), schemas: None }
+        Self { dir: dir.into(), is_optional: false, schemas: None, foreign: None }
+    }
+
+    /// If the directory is absent, there are no files, and policies and grants are left as they are.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.is_optional = true;
+        self
+    }
+
+    /// Before the project's own migrations, those in a folder that another tool wrote.
+    #[must_use]
+    pub fn with_foreign(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.foreign = Some(dir.into());
+        self
     }
 
     /// Leaves policies and grants alone outside of these schemas.
@@ -57,11 +75,16 @@ impl SqlSource {
 
     /// Reads and checks everything there is.
     pub(super) fn read(&self) -> Result<SqlSet, PolicyError> {
+        let foreign = self.foreign.as_deref().map(Folder::read).transpose()?;
+        if self.is_optional && !self.dir.exists() {
+            return Ok(SqlSet { foreign, ..SqlSet::default() });
+        }
         // The directory itself is not optional: a mistyped one would drop every policy.
         list(&self.dir)?;
         Ok(SqlSet {
-            migrations: migrations(&self.migrations_dir())?,
-            repeatable: Repeatable::read(&self.dir)?,
+            foreign,
+            migrations: Some(migrations(&self.migrations_dir())?),
+            repeatable: Some(Repeatable::read(&self.dir)?),
         })
     }
 
@@ -73,11 +96,14 @@ impl SqlSource {
 }
 
 /// A project's files, checked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct SqlSet {
-    /// In the order of their versions.
-    pub migrations: Vec<SqlFile>,
-    pub repeatable: Repeatable,
+    /// Another tool's.
+    pub foreign: Option<Folder>,
+    /// In the order of their versions; none: there is no project, only another tool's folder.
+    pub migrations: Option<Vec<SqlFile>>,
+    /// None: as above.
+    pub repeatable: Option<Repeatable>,
 }
 
 /// One file.
@@ -94,17 +120,12 @@ impl SqlFile {
     }
 
     fn read(path: PathBuf) -> Result<Self, PolicyError> {
-        let failed = |reason: String| PolicyError::Read { path: path.clone(), reason };
-        let size = fs::metadata(&path).map_err(|e| failed(e.to_string()))?.len();
-        if size > MAX_FILE_BYTES {
-            return Err(failed(format!("{size} bytes, of which {MAX_FILE_BYTES} are allowed")));
-        }
-        let bytes = fs::read(&path).map_err(|e| failed(e.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|_| failed("not UTF-8".to_owned()))?;
-        if text.contains('\0') {
-            return Err(failed("it contains a zero byte".to_owned()));
-        }
-        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        let text = read_text(&path)?;
+        Self::checked(path, text)
+    }
+
+    /// A file with this text, unless the text would begin or end a transaction.
+    pub fn checked(path: PathBuf, text: String) -> Result<Self, PolicyError> {
         let file = Self { path, text };
         file.check_transaction_control()?;
         Ok(file)
@@ -122,6 +143,21 @@ impl SqlFile {
         }
         Ok(())
     }
+}
+
+/// The text of a file that can be SQL.
+pub(super) fn read_text(path: &Path) -> Result<String, PolicyError> {
+    let failed = |reason: String| PolicyError::Read { path: path.to_owned(), reason };
+    let size = fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(failed(format!("{size} bytes, of which {MAX_FILE_BYTES} are allowed")));
+    }
+    let bytes = fs::read(path).map_err(|e| failed(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| failed("not UTF-8".to_owned()))?;
+    if text.contains('\0') {
+        return Err(failed("it contains a zero byte".to_owned()));
+    }
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Grants and policies: applied as a whole, whenever the whole is not what was applied last.
@@ -200,7 +236,8 @@ fn sql_files(dir: &Path, expected: &'static str) -> Result<Vec<PathBuf>, PolicyE
     Ok(files)
 }
 
-fn list(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
+/// What is in a directory, in any order.
+pub(super) fn list(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
     let failed =
         |e: std::io::Error| PolicyError::Read { path: dir.to_owned(), reason: e.to_string() };
     fs::read_dir(dir)

@@ -1,7 +1,9 @@
 //! Every behaviour of the gateway, against a real `PostgreSQL` and real HTTP.
 
 mod configuration;
+mod crud_policy;
 mod dev;
+mod foreign_migrations;
 mod harness;
 mod hostile;
 mod http_behaviour;

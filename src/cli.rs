@@ -36,7 +36,7 @@ Where to start:
   rowgate migrate && rowgate policies apply && rowgate check && rowgate serve
 
 Configuration comes from rowgate.toml, then the environment, then flags; the last one wins.
-rowgate.example.toml explains every key. Secrets come from the environment or from files only.
+rowgate.example.toml (what `rowgate init` writes) explains every key. Secrets come from the environment or from files only.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration.";
 

@@ -20,7 +20,8 @@ use crate::dev::{self, Options};
 /// data directory.
 ///
 /// The data directory keeps the database, passwords and the issuer's key between runs. Nothing here
-/// is fit for production: that is what `rowgate serve` is for.
+/// is fit for production: that is what `rowgate serve` is for. So that it needs nothing and always works,
+/// it runs on defaults: rowgate.toml, --config and ROWGATE_* variables are not read.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory with migrations/, grants/ and policies/

@@ -36,7 +36,9 @@ impl Failure {
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
     pub fn configuration(error: ConfigError) -> Self {
-        Self::usage(chain(&error)).with_hint("rowgate.example.toml explains every key")
+        Self::usage(chain(&error)).with_hint(
+            "rowgate.example.toml, which `rowgate init` writes as rowgate.toml, explains every key",
+        )
     }
 
     /// Adds what to do about it.

@@ -58,7 +58,7 @@ describe("drizzle", () => {
   });
 
   test("migrating again does nothing, and a custom migration is the next one", () => {
-    assert.match(migrate(), /migrations: none to apply\npolicies and grants: unchanged/);
+    assert.match(migrate(), /^policies and grants: unchanged/m);
     drizzleKit("generate", "--custom", "--name", "later");
     const file = readdirSync(join(example.dir, "drizzle")).find((name) => name.includes("later"));
     assert.ok(file && existsSync(join(example.dir, "drizzle/meta/_journal.json")));

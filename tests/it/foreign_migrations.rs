@@ -99,10 +99,7 @@ async fn a_folder_of_drizzle_kit_is_applied_once_and_serves_callers() {
     let report = folders.migrate(&database).await.unwrap();
     assert!(report.contains("drizzle/0000_notes"), "{report}");
     let again = folders.migrate(&database).await.unwrap();
-    assert!(
-        again.starts_with("migrations: none to apply\npolicies and grants: unchanged"),
-        "{again}"
-    );
+    assert!(again.starts_with("policies and grants: unchanged"), "{again}");
 
     database.enable_logins().await;
     let gateway = TestGateway::on(database, |_| {}).await;

@@ -171,7 +171,9 @@ fn is_count(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::value::ValueKind;
     use super::*;
+    use crate::pg::description::Column;
 
     fn ended(tag: &str) -> String {
         let mut writer = AnswerWriter::new(true, false, u64::MAX);
@@ -189,6 +191,24 @@ mod tests {
         );
         assert!(ended("CREATE TABLE").contains(r#""command":"CREATE","rowCount":null"#));
         assert!(ended("").contains(r#""command":"","rowCount":null"#));
+    }
+
+    #[test]
+    fn a_value_that_escaping_would_make_too_long_is_refused_before_it_is_written() {
+        let value = vec![1; 2 * LONG_VALUE];
+        let mut row = vec![0, 1];
+        row.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+        row.extend(&value);
+        let column = Column { key_json: Box::default(), kind: ValueKind::Text };
+        let description = Description { columns: Box::new([column]), ..Description::default() };
+        let write = |limit| {
+            let mut writer = AnswerWriter::new(true, false, limit);
+            let written = writer.row(&row, &description, true);
+            (written.is_ok(), writer.bytes())
+        };
+        let (refused, room) = (write(4 * value.len() as u64), write(7 * value.len() as u64));
+        assert_eq!(refused, (false, 1), "nothing but the bracket of the row");
+        assert!(room.0 && room.1 > 6 * value.len() as u64);
     }
 
     #[test]

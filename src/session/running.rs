@@ -124,8 +124,11 @@ impl Running {
         self.lease.cancel().await;
         match timeout(Lease::cancel_grace(), self.read(threshold)).await {
             Ok(ended) => {
-                // The cancel may still be on its way to this backend.
-                self.lease.connection().condemn();
+                // The cancel may still be on its way to this backend. What has not come to its end is left
+                // in flight: then dropping the lease sees to it that it does.
+                if !self.lease.connection().is_in_flight() {
+                    self.lease.connection().condemn();
+                }
                 match ended {
                     Err(SessionError::Server(error)) if error.is_cancelled() => {
                         Err(SessionError::Deadline { limit, confirmed: true })

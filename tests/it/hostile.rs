@@ -187,6 +187,27 @@ async fn a_statement_that_swallows_its_cancellation_is_terminated() {
 }
 
 #[tokio::test]
+async fn a_backend_that_answers_its_cancellation_with_too_much_is_terminated() {
+    let gateway = TestGateway::with(|config| {
+        config.limits.deadline = Duration::from_millis(500);
+        config.limits.answer_bytes = 100 * 1024;
+        config.limits.statements = StatementKinds::All;
+    })
+    .await;
+    let stubborn = "do $$ begin set client_connection_check_interval = 0; \
+                    raise notice '%', repeat('x', 150000); \
+                    loop begin perform pg_sleep(1000); exception when query_canceled then null; end; \
+                    end loop; end $$";
+    let answer = gateway.sql(Some("alice"), stubborn, json!([])).await;
+    assert_eq!(answer.failure(), (507, "RG5070".to_owned()));
+    let began = Instant::now();
+    while gateway.running_statements().await > 0 {
+        assert!(began.elapsed() < Duration::from_secs(5), "the statement runs on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_takes_its_statement_with_it() {
     let gateway = one_connection().await;
     let body = json!({"query": "select pg_sleep(60)"}).to_string();

@@ -142,7 +142,17 @@ pub struct LimitsConfig {
     pub batch_statements: usize,
     /// Which statements callers may send (403 for others).
     pub statements: StatementKinds,
+    /// Kinds of statements that may be sent besides.
+    pub allow_statements: Vec<ExtraKind>,
+    /// Functions of the system that callers may use, lower-case, without a schema.
+    pub allow_functions: Vec<String>,
+    /// Relations of the system and sequences that callers may read, likewise.
+    pub allow_relations: Vec<String>,
+    /// Bytes of one statement.
+    pub statement_bytes: usize,
 }
+
+pub use crate::admit::rules::ExtraKind;
 
 /// Kinds of statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

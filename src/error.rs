@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use hyper::StatusCode;
 use serde::Serialize;
 
-use crate::admit::Refusal;
+use crate::admit::{GateError, Refusal};
 use crate::auth::AuthError;
 use crate::pg::pool::AcquireError;
 use crate::pg::{PgError, ServerError};
@@ -223,7 +223,14 @@ impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Server(error) => Self::server(error),
-            SessionError::Refused(refusal) => Self::refused(refusal),
+            SessionError::Gate(GateError::Refused(refusal)) => Self::refused(&refusal),
+            SessionError::Gate(GateError::Busy) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "RG5034",
+                "too many new statements wait to be read; nothing was run",
+                "try again shortly; use parameters rather than literals, so that a statement is read once",
+            )
+            .retry(),
             SessionError::Parameter { .. } | SessionError::TooManyParameters(_) => Self::new(
                 StatusCode::BAD_REQUEST,
                 "RG4005",
@@ -262,7 +269,7 @@ impl From<SessionError> for ApiError {
             SessionError::Deadline { limit, confirmed } => {
                 Self::deadline(limit.as_millis(), confirmed)
             }
-            SessionError::TransactionBroken => Self::refused(Refusal::TransactionControl),
+            SessionError::TransactionBroken => Self::refused(&Refusal::TransactionControl),
         }
     }
 }
@@ -294,24 +301,66 @@ impl ApiError {
         }
     }
 
-    /// Refused before it ran, in the words and the shape of the database.
-    fn refused(refusal: Refusal) -> Self {
-        let (sqlstate, hint) = match refusal {
-            Refusal::Kind | Refusal::RunsSql(_) => {
-                return Self::new(
-                    StatusCode::FORBIDDEN,
-                    "RG4030",
-                    refusal.to_string(),
-                    "change tables and settings with migrations, or set limits.statements = \"all\"",
+    /// Refused before it ran.
+    fn refused(refusal: &Refusal) -> Self {
+        let (code, hint) = match refusal {
+            Refusal::TransactionControl => {
+                return Self::in_the_databases_words(
+                    "2D000",
+                    refusal,
+                    "send several statements as one batch: {\"queries\": […]}",
                 );
             }
-            Refusal::TransactionControl => {
-                ("2D000", "send several statements as one batch: {\"queries\": […]}")
-            }
             Refusal::Copy => {
-                ("0A000", "use SELECT to read, and INSERT … SELECT from unnest($1) to write")
+                return Self::in_the_databases_words(
+                    "0A000",
+                    refusal,
+                    "use SELECT to read, and INSERT … SELECT from unnest($1) to write",
+                );
             }
+            Refusal::Kind | Refusal::SelectInto => (
+                "RG4030",
+                "change tables and settings with migrations; limits.allow_statements admits more kinds, \
+                 limits.statements = \"all\" all of them",
+            ),
+            Refusal::Function(_) => (
+                "RG4031",
+                "it shows or changes what is not yours; if callers need it, the operator can name it in \
+                 limits.allow_functions, or wrap it in a function of the application",
+            ),
+            Refusal::Relation(_) => (
+                "RG4032",
+                "it shows what is not yours; if callers need it, the operator can name it in \
+                 limits.allow_relations, or show a part of it in a view",
+            ),
+            Refusal::Type(_) => ("RG4033", "compare names as text instead"),
+            Refusal::Explain => (
+                "RG4034",
+                "write EXPLAIN (COSTS OFF) …; estimates and counts are made of rows that policies hide. \
+                 limits.allow_statements = [\"explain\"] admits all of it",
+            ),
+            Refusal::TooLong(_) => (
+                "RG4035",
+                "send values as parameters, or in several statements; the operator can raise \
+                 limits.statement_bytes",
+            ),
+            Refusal::TooDeep => {
+                ("RG4036", "write lists as arrays, and long chains in several steps")
+            }
+            Refusal::Unreadable => (
+                "RG4037",
+                "this gateway reads SQL as PostgreSQL 18 does; write it in a form that all versions know",
+            ),
         };
+        Self::new(StatusCode::FORBIDDEN, code, refusal.to_string(), hint)
+    }
+
+    /// Refused as the database would, with its code and in its shape.
+    fn in_the_databases_words(
+        sqlstate: &'static str,
+        refusal: &Refusal,
+        hint: &'static str,
+    ) -> Self {
         Self::server(Box::new(ServerError::raised(sqlstate, &refusal.to_string(), hint)))
     }
 

@@ -11,6 +11,7 @@ pub mod control;
 pub mod description;
 pub mod frame;
 pub mod pool;
+pub mod reset;
 pub mod roles;
 pub mod server_error;
 pub mod sql;

@@ -57,6 +57,9 @@ pub enum ServeError {
     /// The issuers are not usable as configured.
     #[error(transparent)]
     Issuers(#[from] AuthSetupError),
+    /// The thread that reads statements could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     /// A pool could not be set up.
     #[error(transparent)]
     Pool(#[from] PgError),

@@ -12,9 +12,8 @@ pub mod seal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::admit::{Admission, Refusal};
+use crate::admit::{Admission, Gate, GateError};
 use crate::auth::Identity;
-use crate::config::StatementKinds;
 use crate::json::answer::AnswerError;
 use crate::json::params::ParamError;
 use crate::pg::catalog::Catalog;
@@ -79,9 +78,9 @@ pub enum SessionError {
     /// The database said no.
     #[error("the database refused with {}", .0.code)]
     Server(Box<ServerError>),
-    /// A statement that cannot be run by anybody.
+    /// A statement that is not run, or could not be judged.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Gate(#[from] GateError),
     /// A parameter without a text form.
     #[error("parameter ${index} of statement {statement}: {source}")]
     Parameter {
@@ -138,12 +137,12 @@ pub struct Sessions {
     pub anonymous: Pool,
     /// Seals claims.
     pub sealer: Sealer,
-    /// Knows how types print and which functions are plain.
+    /// Knows how types print.
     pub catalog: Arc<Catalog>,
+    /// Judges statements.
+    pub gate: Arc<Gate>,
     /// What each request may cost.
     pub bounds: Bounds,
-    /// Which statements are run.
-    pub kinds: StatementKinds,
 }
 
 /// How often a request is sent: a second time only when the first could not have had any effect.
@@ -173,7 +172,7 @@ impl Sessions {
         threshold: usize,
         queued: &mut Duration,
     ) -> Result<(Running, Progress), SessionError> {
-        let admission = self.admit(request)?;
+        let admission = self.admit(request).await?;
         let mut attempt = 1;
         loop {
             let waiting_since = Instant::now();
@@ -191,13 +190,11 @@ impl Sessions {
         }
     }
 
-    fn admit(&self, request: &Request<'_>) -> Result<Admission, Refusal> {
-        let vocabulary = self.catalog.vocabulary();
+    /// The worst of what the statements ask for counts for all of them.
+    async fn admit(&self, request: &Request<'_>) -> Result<Admission, GateError> {
         let mut admission = Admission::Plain;
         for statement in &request.statements {
-            if vocabulary.judge(statement.sql, self.kinds)? == Admission::Suspect {
-                admission = Admission::Suspect;
-            }
+            admission = admission.max(self.gate.judge(statement.sql).await?);
         }
         Ok(admission)
     }

@@ -103,6 +103,10 @@ impl Default for LimitsConfig {
             deadline: Duration::from_secs(30),
             batch_statements: 100,
             statements: StatementKinds::Data,
+            allow_statements: Vec::new(),
+            allow_functions: Vec::new(),
+            allow_relations: Vec::new(),
+            statement_bytes: 128 * KIB,
         }
     }
 }

@@ -77,6 +77,10 @@ fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
     reader.set("limits.deadline", &mut limits.deadline, values::duration);
     reader.set("limits.batch_statements", &mut limits.batch_statements, values::count);
     reader.set("limits.statements", &mut limits.statements, values::statement_kinds);
+    reader.set("limits.allow_statements", &mut limits.allow_statements, values::extra_kinds);
+    reader.set("limits.allow_functions", &mut limits.allow_functions, values::system_names);
+    reader.set("limits.allow_relations", &mut limits.allow_relations, values::system_names);
+    reader.set("limits.statement_bytes", &mut limits.statement_bytes, values::memory_size);
     limits
 }
 

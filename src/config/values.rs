@@ -7,7 +7,7 @@ use jsonwebtoken::Algorithm;
 use url::{Origin, Url};
 
 use super::file::Raw;
-use super::{LogFormat, SealKeyConfig, StatementKinds};
+use super::{ExtraKind, LogFormat, SealKeyConfig, StatementKinds};
 
 pub(super) type Parsed<T> = Result<T, &'static str>;
 
@@ -200,6 +200,30 @@ pub(super) fn statement_kinds(raw: &Raw) -> Parsed<StatementKinds> {
         Raw::Text(word) if word == "data" => Ok(StatementKinds::Data),
         Raw::Text(word) if word == "all" => Ok(StatementKinds::All),
         _ => Err("expected data or all"),
+    }
+}
+
+pub(super) fn extra_kinds(raw: &Raw) -> Parsed<Vec<ExtraKind>> {
+    const EXPECTED: &str = "expected kinds of statements, such as [\"call\", \"notify\"] (known: call, do, \
+                            explain, listen, lock, notify, refresh, set, show, truncate)";
+    names(raw).ok_or(EXPECTED)?.iter().map(|word| ExtraKind::named(word).ok_or(EXPECTED)).collect()
+}
+
+pub(super) fn system_names(raw: &Raw) -> Parsed<Vec<String>> {
+    const EXPECTED: &str =
+        "expected lower-case names without a schema, such as [\"pg_advisory_xact_lock\"]";
+    let fits = |name: &String| {
+        name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    names(raw).filter(|names| names.iter().all(fits)).ok_or(EXPECTED)
+}
+
+/// A list that may be empty.
+fn names(raw: &Raw) -> Option<Vec<String>> {
+    match raw {
+        Raw::List(items) if items.is_empty() => Some(Vec::new()),
+        Raw::Text(text) if text.is_empty() => Some(Vec::new()),
+        raw => list(raw).ok(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the gateway knows of the database's catalogue: how types print, which functions are plain.
+//! What the gateway knows of the database's catalogue: how types print, what functions there are.
 //!
 //! Read over a connection of its own, swapped in whole, so that readers never wait. Must never be the
 //! reason for letting somebody see a row.
@@ -13,7 +13,8 @@ use tokio_postgres::Client;
 
 use super::control::{self, ControlError};
 use super::url::ConnectUrl;
-use crate::admit::Vocabulary;
+use crate::admit::Gate;
+use crate::admit::residue::{Definition, Kind};
 use crate::json::value::{ArrayKind, ValueKind};
 use crate::observe::{Event, Observer};
 
@@ -27,32 +28,8 @@ const TYPES: &str = "
            t.typoutput::oid = 'pg_catalog.array_out'::regproc::oid as is_array
     from pg_catalog.pg_type t";
 
-/// Functions whose mention makes a statement suspect: volatile ones, and everything that is not part of
-/// PostgreSQL, an extension written in C, or the `auth` schema's readers of claims. The exceptions are
-/// volatile but touch nothing (`random`, whose generator goes on where the last caller left it and can be
-/// computed from four of its numbers, is none of them) that outlives the transaction; and functions of the kinds that no statement
-/// can call, whose names (`system`, `bernoulli`) may well be a column's.
-const SUSPECT_FUNCTIONS: &str = "
-    select distinct pg_catalog.lower(p.proname)
-    from pg_catalog.pg_proc p
-    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-    join pg_catalog.pg_language l on l.oid = p.prolang
-    where p.prorettype not in (
-            'pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype,
-            'pg_catalog.internal'::regtype, 'pg_catalog.tsm_handler'::regtype,
-            'pg_catalog.index_am_handler'::regtype, 'pg_catalog.table_am_handler'::regtype,
-            'pg_catalog.language_handler'::regtype, 'pg_catalog.fdw_handler'::regtype)
-      and not (p.provolatile <> 'v'
-               and (n.nspname = 'pg_catalog' or (l.lanname = 'c' and exists (
-                     select from pg_catalog.pg_depend d
-                     where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid
-                       and d.deptype = 'e'))))
-      and not (n.nspname = 'auth' and p.proname in ('session', 'user_id', 'uid', 'jwt'))
-      and not (n.nspname = 'pg_catalog'
-               and p.proname in ('gen_random_uuid', 'clock_timestamp', 'timeofday', 'nextval'))";
-
-/// Everything that could begin a statement is a keyword.
-const KEYWORDS: &str = "select word from pg_catalog.pg_get_keywords()";
+/// What admission needs to know; its comments explain the columns.
+const DEFINITIONS: &str = include_str!("../../sql/internal/definitions.sql");
 
 /// How values of each type become typed JSON.
 #[derive(Debug, Default)]
@@ -87,27 +64,25 @@ pub struct Catalog {
     client: Mutex<Option<Client>>,
     /// How types print.
     pub types: TypeCatalog,
-    vocabulary: ArcSwap<Vocabulary>,
+    gate: Arc<Gate>,
 }
 
 impl Catalog {
-    /// Connects and reads everything once.
-    pub async fn load(url: ConnectUrl, observer: Observer) -> Result<Arc<Self>, ControlError> {
+    /// Connects and reads everything once. The gate learns what the catalogue says, now and later.
+    pub async fn load(
+        url: ConnectUrl,
+        gate: Arc<Gate>,
+        observer: Observer,
+    ) -> Result<Arc<Self>, ControlError> {
         let catalog = Arc::new(Self {
             url,
             observer,
             client: Mutex::new(None),
             types: TypeCatalog::default(),
-            vocabulary: ArcSwap::default(),
+            gate,
         });
         catalog.refresh().await?;
         Ok(catalog)
-    }
-
-    /// The words that make a statement suspect.
-    #[must_use]
-    pub fn vocabulary(&self) -> arc_swap::Guard<Arc<Vocabulary>> {
-        self.vocabulary.load()
     }
 
     /// Reads the catalogue again every minute for as long as somebody holds it.
@@ -138,18 +113,33 @@ impl Catalog {
         };
         let types = client.query(TYPES, &[]).await?;
         self.types.kinds.store(Arc::new(kinds(&types)));
-        let names = client.query(SUSPECT_FUNCTIONS, &[]).await?;
-        let keywords = client.query(KEYWORDS, &[]).await?;
-        let words = |rows: &'_ [tokio_postgres::Row]| -> Vec<String> {
-            rows.iter().map(|row| row.get(0)).collect()
-        };
-        let (names, keywords) = (words(&names), words(&keywords));
-        let vocabulary =
-            Vocabulary::new(names.iter().map(String::as_str), keywords.iter().map(String::as_str));
-        self.vocabulary.store(Arc::new(vocabulary));
+        let definitions = client.query(DEFINITIONS, &[]).await?;
+        self.gate.learn(definitions.iter().filter_map(definition).collect());
         *slot = Some(client);
         Ok(())
     }
+}
+
+/// A row of [`DEFINITIONS`].
+fn definition(row: &tokio_postgres::Row) -> Option<Definition> {
+    let kind = match row.get(0) {
+        "builtin" => Kind::Builtin,
+        "sequence" => Kind::Sequence,
+        "function" => Kind::Function,
+        "trigger" => Kind::Trigger,
+        "relation" => Kind::Relation,
+        "type" => Kind::Type,
+        "implicit" => Kind::Implicit,
+        _ => return None,
+    };
+    Some(Definition {
+        kind,
+        name: row.get(1),
+        language: row.get(2),
+        volatile: row.get(3),
+        extension: row.get(4),
+        code: row.get(5),
+    })
 }
 
 /// A row of [`TYPES`].

@@ -58,6 +58,8 @@ pub struct Connection {
     statements: Statements,
     /// The name under which this program's own statement is prepared here.
     own_statement: Arc<str>,
+    /// Whether a statement may have left something in the session.
+    tainted: bool,
     /// The longest message that is taken in, in bytes.
     frame_limit: usize,
     connected_at: Instant,
@@ -86,6 +88,7 @@ impl Connection {
             cancel_key,
             statements,
             own_statement: Arc::from(""),
+            tainted: false,
             frame_limit: usize::MAX,
             connected_at: Instant::now(),
         }
@@ -119,6 +122,23 @@ impl Connection {
     #[must_use]
     pub fn is_in_flight(&self) -> bool {
         self.phase == Phase::InFlight
+    }
+
+    /// Notes that what is about to run may leave something in the session, so that nobody gets the
+    /// connection before it was reset.
+    pub fn taint(&mut self) {
+        self.tainted = true;
+    }
+
+    /// Whether [`Self::reset`] must come before the next request.
+    #[must_use]
+    pub fn is_tainted(&self) -> bool {
+        self.tainted
+    }
+
+    /// Notes that a reset has succeeded.
+    pub(super) fn note_clean(&mut self) {
+        self.tainted = false;
     }
 
     /// Marks the connection as unfit for another request.

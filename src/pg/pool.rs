@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::PgError;
 use super::connect::Connector;
 use super::connection::Connection;
+use super::reset::RESET_TIMEOUT;
 use crate::observe::{Event, Observer};
 
 /// How long a cancelled statement may take to end before its backend is terminated.
@@ -173,15 +174,27 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(mut object) = self.object.take() else { return };
-        if object.is_idle() {
+        if object.is_idle() && !object.is_tainted() {
             object.trim();
             return;
         }
-        if object.is_in_flight() && tokio::runtime::Handle::try_current().is_ok() {
-            tokio::spawn(abandon(object, self.cleanups.clone(), self.observer.clone()));
-        } else {
+        let unfinished = object.is_idle() || object.is_in_flight();
+        if !unfinished || tokio::runtime::Handle::try_current().is_err() {
             drop(Object::take(object));
+        } else if object.is_idle() {
+            tokio::spawn(clean(object, self.cleanups.clone()));
+        } else {
+            tokio::spawn(abandon(object, self.cleanups.clone(), self.observer.clone()));
         }
+    }
+}
+
+/// Resets a session in which a statement may have left something. Whoever caused it does not wait for it;
+/// the connection keeps its place in the pool until it is clean or closed.
+async fn clean(mut object: Object<Manager>, _cleanup: mpsc::Sender<()>) {
+    match timeout(RESET_TIMEOUT, object.reset()).await {
+        Ok(Ok(())) => object.trim(),
+        _ => drop(Object::take(object)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What has to be true before the first request is taken.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -8,8 +9,10 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::ServeError;
+use crate::admit::Gate;
+use crate::admit::rules::Rules;
 use crate::auth::Authenticator;
-use crate::config::{Config, DatabaseConfig, SealKeyConfig};
+use crate::config::{Config, DatabaseConfig, LimitsConfig, SealKeyConfig};
 use crate::http::Gateway;
 use crate::http::cors::Cors;
 use crate::observe::{Event, Observer};
@@ -44,9 +47,14 @@ pub async fn gateway(
         prove(client, &key).await?;
     }
 
-    let catalog = Catalog::load(database.authenticated.clone(), observer.clone())
-        .await
-        .map_err(|source| ServeError::Database { seconds: began.elapsed().as_secs(), source })?;
+    let gate = Arc::new(Gate::start(rules(&config.limits)).map_err(ServeError::Thread)?);
+    let catalog =
+        Catalog::load(database.authenticated.clone(), Arc::clone(&gate), observer.clone())
+            .await
+            .map_err(|source| ServeError::Database {
+                seconds: began.elapsed().as_secs(),
+                source,
+            })?;
     catalog.spawn_refresher();
     let authenticator = Authenticator::new(&config.auth, &subject_key(&key), observer.clone())?;
     let patience = config.server.startup_timeout.saturating_sub(began.elapsed());
@@ -61,11 +69,11 @@ pub async fn gateway(
         anonymous: pool(&database.anonymous)?,
         sealer: Sealer::new(&key),
         catalog,
+        gate,
         bounds: Bounds {
             deadline: config.limits.deadline,
             answer_bytes: config.limits.answer_bytes,
         },
-        kinds: config.limits.statements,
     };
     let cors = Cors::new(&config.cors);
     Ok((Gateway { config, authenticator, sessions, observer, cors }, cleanups))
@@ -155,6 +163,16 @@ fn subject_key(seal: &SealKeyConfig) -> [u8; 32] {
     let mut derived = [0; 32];
     derived.copy_from_slice(tag.as_ref());
     derived
+}
+
+fn rules(limits: &LimitsConfig) -> Rules {
+    Rules {
+        kinds: limits.statements,
+        extra: limits.allow_statements.iter().copied().collect(),
+        functions: limits.allow_functions.iter().cloned().collect(),
+        relations: limits.allow_relations.iter().cloned().collect(),
+        statement_bytes: limits.statement_bytes,
+    }
 }
 
 fn pool_options(database: &DatabaseConfig) -> PoolOptions {

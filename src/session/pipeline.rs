@@ -108,7 +108,8 @@ impl Assembly<'_> {
     ) -> Result<(), SessionError> {
         let suspect = admission == Admission::Suspect;
         // A procedure may COMMIT in an implicit transaction but not in an explicit one.
-        let explicit = suspect || request.options != TransactionOptions::default();
+        let runs = admission != Admission::Unread;
+        let explicit = suspect || runs && request.options != TransactionOptions::default();
         if suspect {
             frontend::query(DISCARD.0, self.connection.outbox()).map_err(PgError::from)?;
             self.units.push(Unit::Discard);
@@ -120,7 +121,7 @@ impl Assembly<'_> {
         }
         self.open(sessions, identity, suspect)?;
         for (index, statement) in request.statements.iter().enumerate() {
-            self.caller(index, statement, suspect)?;
+            self.caller(index, statement, admission)?;
         }
         if explicit {
             self.own_once(COMMIT.0)?;
@@ -180,14 +181,17 @@ impl Assembly<'_> {
         &mut self,
         index: usize,
         statement: &Statement<'_>,
-        suspect: bool,
+        admission: Admission,
     ) -> Result<(), SessionError> {
         if statement.params.len() > MAX_PARAMETERS {
             return Err(SessionError::TooManyParameters(index + 1));
         }
         let sql = statement.sql.text();
-        let preparation =
-            if suspect { Preparation::Once } else { self.connection.statements().prepare(sql) };
+        let preparation = if admission >= Admission::Suspect {
+            Preparation::Once
+        } else {
+            self.connection.statements().prepare(sql)
+        };
         let outbox = self.connection.outbox();
         let (name, unit) = match preparation {
             Preparation::Ready(Prepared { name, description }) => {
@@ -204,8 +208,10 @@ impl Assembly<'_> {
                 (Arc::from(""), CallerUnit::unknown(None, statement.rows_as_arrays))
             }
         };
-        bind_caller(&name, index, statement, outbox)?;
-        execute(outbox)?;
+        if admission != Admission::Unread {
+            bind_caller(&name, index, statement, outbox)?;
+            execute(outbox)?;
+        }
         self.units.push(Unit::Caller(unit));
         Ok(())
     }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::pipeline::{CallerUnit, Sent, Unit};
 use super::{Bounds, Request, SessionError, Sessions};
-use crate::admit::Admission;
+use crate::admit::{Admission, GateError, Refusal};
 use crate::json::answer::{AnswerError, AnswerWriter};
 use crate::pg::PgError;
 use crate::pg::catalog::Catalog;
@@ -58,6 +58,9 @@ impl Running {
         let bounds = sessions.bounds;
         let frame_limit = usize::try_from(bounds.answer_bytes).unwrap_or(usize::MAX);
         lease.connection().limit_frames(frame_limit.max(SMALLEST_FRAME_LIMIT));
+        if admission != Admission::Plain {
+            lease.connection().taint();
+        }
         Self {
             lease,
             units: sent.units,
@@ -101,7 +104,13 @@ impl Running {
     /// Whether sending the request once more may succeed, the failure having undone everything.
     pub fn may_try_again(&mut self, error: &SessionError, request: &Request<'_>) -> bool {
         let SessionError::Server(error) = error else { return false };
-        if self.streamed || self.admission == Admission::Suspect {
+        // What a statement did to the session outlives its transaction, so only the first one may fail.
+        let repeatable = match self.admission {
+            Admission::Plain => true,
+            Admission::Tainting => request.statements.len() == 1,
+            Admission::Suspect | Admission::Unread => false,
+        };
+        if self.streamed || !repeatable {
             return false;
         }
         if error.is_lost_statement() {
@@ -218,7 +227,7 @@ impl Running {
             }
             (tag::COMMAND_COMPLETE, Some(Unit::Own)) => self.current += 1,
             (tag::COPY_IN | tag::COPY_OUT | tag::COPY_BOTH, _) => {
-                return Err(crate::admit::Refusal::Copy.into());
+                return Err(GateError::from(Refusal::Copy).into());
             }
             _ => {}
         }
@@ -246,6 +255,9 @@ impl Running {
         }
         if let Some(error) = self.refused.take() {
             return Err(SessionError::Server(error));
+        }
+        if self.admission == Admission::Unread {
+            return Err(GateError::from(Refusal::Unreadable).into());
         }
         if open || self.current < self.units.len() {
             connection.condemn();

@@ -43,7 +43,8 @@ async fn statements_that_do_not_read_or_change_rows_are_forbidden() {
     assert_eq!(batch.failure(), (403, "RG4030".to_owned()));
     let count = gateway.sql(Some("alice"), "select count(*)::int4 from todos", json!([])).await;
     assert_eq!(count.rows(), json!([[0]]));
-    let explained = gateway.sql(Some("alice"), "explain select * from todos", json!([])).await;
+    let explained =
+        gateway.sql(Some("alice"), "explain (costs off) select * from todos", json!([])).await;
     assert_eq!(explained.json()["command"], "EXPLAIN");
 }
 
@@ -68,7 +69,7 @@ async fn claims_that_the_callers_sql_writes_are_not_believed() {
 
 #[tokio::test]
 async fn a_stolen_seal_is_worth_nothing_on_another_connection() {
-    let gateway = TestGateway::start().await;
+    let gateway = TestGateway::with(|config| config.limits.statements = StatementKinds::All).await;
     gateway.seed().await;
     let query = "select current_setting('request.jwt.claims'), current_setting('rowgate.seal'), \
                  pg_backend_pid() from pg_sleep(0.3)";
@@ -267,29 +268,6 @@ async fn a_slow_reader_holds_no_connection_past_the_deadline() {
     assert_eq!(gateway.sql(None, "select 1", json!([])).await.rows(), json!([[1]]));
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     reader.abort();
-}
-
-#[tokio::test]
-async fn a_callers_random_numbers_say_nothing_of_the_next_callers() {
-    let gateway = one_connection().await;
-    let superuser = gateway.database.superuser().await;
-    let backend = async || {
-        let rows = superuser
-            .query(
-                "select pid from pg_stat_activity where datname = current_database() \
-                 and usename = 'authenticated' and query like '%todos%'",
-                &[],
-            )
-            .await
-            .unwrap();
-        rows.first().map(|row| row.get::<_, i32>(0))
-    };
-    gateway.sql(Some("alice"), TASKS, json!([])).await.rows();
-    let before = backend().await;
-    gateway.sql(Some("alice"), "select random()", json!([])).await.rows();
-    gateway.sql(Some("bob"), TASKS, json!([])).await.rows();
-    let after = backend().await;
-    assert!(before.is_some() && after.is_some() && before != after, "{before:?} {after:?}");
 }
 
 #[tokio::test]

@@ -181,6 +181,7 @@ async fn answers_that_come_while_a_long_statement_is_sent_are_not_piled_up() {
     let (database, issuer) = (cluster::fresh_database().await, FakeIssuer::start().await);
     let mut environment = environment(&database, &issuer);
     environment.insert("ROWGATE_LIMITS_DEADLINE", "2s".to_owned());
+    environment.insert("ROWGATE_LIMITS_STATEMENT_BYTES", "10MiB".to_owned());
     let mut process = Process::start(&environment);
     let addresses = process.addresses();
     let long = "y".repeat(9_000_000);
@@ -219,7 +220,7 @@ async fn no_secret_is_printed_by_a_run_that_meets_every_kind_of_request() {
             r#"{"query":"select planted_column from todos where task = $1","params":["planted-parameter"]}"#,
             400,
         ),
-        (&good, r#"{"query":"select set_config('a.b', 'planted-setting', false)"}"#, 200),
+        (&good, r#"{"query":"select set_config('a.b', 'planted-setting', false)"}"#, 403),
         (&good, r#"{"query":"select planted-literal"#, 400),
         (&bad, r#"{"query":"select 1"}"#, 401),
     ];

@@ -1,6 +1,7 @@
 //! A whole gateway in this process: its own database, its own issuer, real HTTP on a free port.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -90,8 +91,14 @@ pub fn config(database: &TestDatabase, issuer: &FakeIssuer) -> Config {
     config.server.startup_timeout = Duration::from_secs(10);
     config.database.owner = Some(url(&database.owner_url));
     config.database.pool_size = POOL_SIZE;
+    config.limits.allow_functions = TEST_FUNCTIONS.map(str::to_owned).to_vec();
     config
 }
+
+/// What callers may not use, and tests need: to take a known time, to wait for each other, to see where they
+/// are, and a result of type void.
+const TEST_FUNCTIONS: [&str; 5] =
+    ["pg_sleep", "pg_advisory_xact_lock_shared", "pg_backend_pid", "current_setting", "pg_notify"];
 
 impl TestGateway {
     /// On the sample schema, with defaults.
@@ -219,4 +226,34 @@ impl TestGateway {
             .unwrap();
         row.get(0)
     }
+
+    /// Makes the gateway read the catalogue again, by showing it a type that it does not know.
+    pub async fn learn(&self) {
+        let name = format!("unknown_{}", NEXT_TYPE.fetch_add(1, Ordering::Relaxed));
+        let create = format!("create type {name} as enum ('x')");
+        self.database.superuser().await.batch_execute(&create).await.unwrap();
+        let rows =
+            self.sql(None, &format!("select 'x'::{name}"), serde_json::json!([])).await.rows();
+        assert_eq!(rows, serde_json::json!([["x"]]));
+    }
+
+    /// What the backend of the only connection for callers with a token did last.
+    pub async fn last_statement(&self) -> String {
+        let row = self
+            .database
+            .superuser()
+            .await
+            .query_one(
+                "select query from pg_stat_activity where datname = $1 and usename = 'authenticated' \
+                 and query not like '%pg_type%' and query not like '%pg_proc%'
+                 order by query_start desc limit 1",
+                &[&self.database.name],
+            )
+            .await
+            .unwrap();
+        row.get(0)
+    }
 }
+
+/// Each type that [`TestGateway::learn`] makes has a name of its own.
+static NEXT_TYPE: AtomicUsize = AtomicUsize::new(0);

@@ -1,0 +1,121 @@
+-- What admission needs to know of this database: which functions the server has, and the code that the
+-- application attached to its own objects. One row for each object:
+--
+--   kind       builtin | sequence | function | trigger | relation | type | implicit
+--   name       without its schema
+--   language   of a function; else ''
+--   volatile   of a function; else false
+--   extension  that a function belongs to; else ''
+--   code       text in which the names of whatever it calls or touches stand
+--
+-- Readable by every role. Reads no row of the application's.
+
+select 'builtin' as kind, p.proname::text as name, '' as language,
+       pg_catalog.bool_or(p.provolatile = 'v') as volatile, '' as extension, '' as code
+  from pg_catalog.pg_proc as p
+ where p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+   -- These no statement can call, and their names (system, bernoulli) may well be a column's.
+   and p.prorettype not in (
+         'pg_catalog.trigger'::pg_catalog.regtype, 'pg_catalog.event_trigger'::pg_catalog.regtype,
+         'pg_catalog.internal'::pg_catalog.regtype, 'pg_catalog.tsm_handler'::pg_catalog.regtype,
+         'pg_catalog.index_am_handler'::pg_catalog.regtype,
+         'pg_catalog.table_am_handler'::pg_catalog.regtype,
+         'pg_catalog.language_handler'::pg_catalog.regtype,
+         'pg_catalog.fdw_handler'::pg_catalog.regtype)
+ group by p.proname
+
+union all
+select 'sequence', c.relname::text, '', false, '', ''
+  from pg_catalog.pg_class as c
+ where c.relkind = 'S'
+
+union all
+select 'function', p.proname::text, l.lanname::text, p.provolatile = 'v', coalesce(x.extname::text, ''),
+       pg_catalog.concat_ws(' ',
+         coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc),
+         pg_catalog.pg_get_expr(p.proargdefaults, 0),
+         (select pg_catalog.concat_ws(' ', a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn,
+                                      a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
+            from pg_catalog.pg_aggregate as a
+           where a.aggfnoid = p.oid))
+  from pg_catalog.pg_proc as p
+  join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+  join pg_catalog.pg_language as l on l.oid = p.prolang
+  left join pg_catalog.pg_depend as d
+    on d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e'
+  left join pg_catalog.pg_extension as x on x.oid = d.refobjid
+ where n.nspname not in ('pg_catalog', 'information_schema')
+   -- Rowgate's own: they read settings and keys, and change nothing.
+   and not (n.nspname = 'auth' and p.proname in ('session', 'jwt', 'user_id', 'uid'))
+
+union all
+-- What writing into a relation sets off: its own triggers, and those of the relations that foreign keys
+-- cascade to and that rows are routed to.
+select 'trigger', 'trigger$' || c.relname, '', false, '',
+       pg_catalog.concat_ws(' ',
+         (select pg_catalog.string_agg(p.proname, ' ')
+            from pg_catalog.pg_trigger as t
+            join pg_catalog.pg_proc as p on p.oid = t.tgfoid
+           where t.tgrelid = c.oid and not t.tgisinternal),
+         (select pg_catalog.string_agg('trigger$' || child.relname, ' ')
+            from pg_catalog.pg_constraint as f
+            join pg_catalog.pg_class as child on child.oid = f.conrelid
+           where f.confrelid = c.oid and f.contype = 'f'),
+         (select pg_catalog.string_agg('trigger$' || child.relname, ' ')
+            from pg_catalog.pg_inherits as i
+            join pg_catalog.pg_class as child on child.oid = i.inhrelid
+           where i.inhparent = c.oid))
+  from pg_catalog.pg_class as c
+  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p', 'v', 'f') and n.nspname not in ('pg_catalog', 'information_schema')
+
+union all
+select 'relation', c.relname::text, '', false, '',
+       pg_catalog.concat_ws(' ',
+         'trigger$' || c.relname,
+         (select pg_catalog.string_agg(pg_catalog.concat_ws(' ',
+                   pg_catalog.pg_get_expr(p.polqual, p.polrelid),
+                   pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)), ' ')
+            from pg_catalog.pg_policy as p
+           where p.polrelid = c.oid),
+         (select pg_catalog.string_agg(pg_catalog.pg_get_expr(a.adbin, a.adrelid), ' ')
+            from pg_catalog.pg_attrdef as a
+           where a.adrelid = c.oid),
+         (select pg_catalog.string_agg(pg_catalog.pg_get_expr(k.conbin, k.conrelid), ' ')
+            from pg_catalog.pg_constraint as k
+           where k.conrelid = c.oid and k.contype = 'c'),
+         (select pg_catalog.string_agg(pg_catalog.pg_get_ruledef(r.oid), ' ')
+            from pg_catalog.pg_rewrite as r
+           where r.ev_class = c.oid),
+         (select pg_catalog.string_agg(t.typname, ' ')
+            from pg_catalog.pg_attribute as a
+            join pg_catalog.pg_type as t on t.oid = a.atttypid
+           where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and t.typtype = 'd'))
+  from pg_catalog.pg_class as c
+  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema')
+   and n.nspname !~ '^pg_'
+
+union all
+select 'type', t.typname::text, '', false, '',
+       pg_catalog.concat_ws(' ', t.typdefault,
+         (select pg_catalog.string_agg(pg_catalog.pg_get_expr(k.conbin, 0), ' ')
+            from pg_catalog.pg_constraint as k
+           where k.contypid = t.oid))
+  from pg_catalog.pg_type as t
+  join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
+ where t.typtype = 'd' and n.nspname not in ('pg_catalog', 'information_schema')
+
+union all
+-- Code that runs without being named: operators' symbols are no words, casts have no name at all.
+select 'implicit', '', '', false, '', p.proname::text
+  from pg_catalog.pg_operator as o
+  join pg_catalog.pg_namespace as n on n.oid = o.oprnamespace
+  join pg_catalog.pg_proc as p on p.oid = o.oprcode
+ where n.nspname not in ('pg_catalog', 'information_schema')
+
+union all
+select 'implicit', '', '', false, '', p.proname::text
+  from pg_catalog.pg_cast as c
+  join pg_catalog.pg_proc as p on p.oid = c.castfunc
+ where p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace

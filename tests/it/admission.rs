@@ -1,0 +1,240 @@
+//! Which statements run, and that nothing is left of them for the next caller.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::cluster::fresh_database;
+use crate::harness::gateway::TestGateway;
+
+/// A gateway with a single connection, on a database with functions of the application's owner.
+async fn with_functions() -> TestGateway {
+    let database = fresh_database().await;
+    database.owner().await.batch_execute(FUNCTIONS).await.unwrap();
+    let gateway = TestGateway::on(database, |config| config.database.pool_size = 1).await;
+    gateway.seed().await;
+    gateway
+}
+
+const FUNCTIONS: &str = "
+    create function session_state() returns text language sql as $$
+      select concat_ws(';', pg_backend_pid(),
+        (select string_agg(name || '=' || setting, ',' order by name) from pg_settings
+          where source = 'session' and name not in ('request.jwt.claims', 'rowgate.seal')),
+        (select count(*) from pg_prepared_statements where statement like '%smuggled%'),
+        (select count(*) from pg_cursors where is_holdable),
+        (select count(*) from pg_listening_channels()),
+        (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
+        (select count(*) from pg_class where relpersistence = 't' and pg_table_is_visible(oid)),
+        current_user, session_user, current_setting('role'), nullif(current_setting('app.note', true), ''))
+      $$;
+    create function dirty(what text) returns void language plpgsql as $$ begin execute what; end $$;
+    create function seed_generator() returns void language sql as $$ select setseed(0.42) $$;
+    create function add_todo(t text) returns void language sql as $$ insert into todos (task) values (t) $$;
+    create function note() returns trigger language plpgsql as $$
+      begin perform set_config('app.note', new.task, false); return new; end $$;
+    create function own_pid() returns int language sql as $$ select pg_backend_pid() $$;
+    grant execute on all functions in schema public to authenticated, anonymous;";
+
+async fn state(gateway: &TestGateway) -> Value {
+    gateway.sql(Some("bob"), "select session_state()", json!([])).await.rows()[0][0].clone()
+}
+
+#[tokio::test]
+async fn what_does_not_run_is_refused_with_a_code_and_a_way_out() {
+    let gateway = TestGateway::start().await;
+    for (sql, code, said) in [
+        ("alter role current_user password 'x'", "RG4030", "only SELECT"),
+        ("select 1 into x", "RG4030", "SELECT INTO"),
+        ("select pg_terminate_backend(1)", "RG4031", "pg_terminate_backend"),
+        ("select * from pg_stat_activity", "RG4032", "pg_stat_activity"),
+        ("select 'todos'::regclass", "RG4033", "regclass"),
+        ("explain analyze select 1", "RG4034", "COSTS OFF"),
+    ] {
+        for caller in [Some("alice"), None] {
+            let answer = gateway.sql(caller, sql, json!([])).await;
+            assert_eq!(answer.failure(), (403, code.to_owned()), "{sql}");
+            let message = answer.json()["message"].as_str().unwrap().to_owned();
+            assert!(message.contains(said), "{sql}: {message}");
+            assert!(answer.json()["hint"].as_str().is_some_and(|hint| hint.len() > 20));
+        }
+    }
+    let long = format!("select '{}'", "x".repeat(128 * 1024));
+    assert_eq!(gateway.sql(None, &long, json!([])).await.failure(), (403, "RG4035".to_owned()));
+    let deep = format!("select 1{}", "+1".repeat(30_000));
+    assert_eq!(gateway.sql(None, &deep, json!([])).await.failure(), (403, "RG4036".to_owned()));
+    let value = "x".repeat(200 * 1024);
+    let answer = gateway.sql(None, "select length($1)", json!([value])).await;
+    assert_eq!(answer.rows(), json!([[200 * 1024]]), "parameters do not count");
+}
+
+#[tokio::test]
+async fn one_refused_statement_keeps_a_whole_batch_from_running() {
+    let gateway = TestGateway::start().await;
+    let batch = ["insert into todos (task) values ('x')", "select pg_sleep_for('1 s')"];
+    assert_eq!(gateway.batch(Some("alice"), &batch).await.failure(), (403, "RG4031".to_owned()));
+    let broken = ["insert into todos (task) values ('x')", "selec"];
+    assert_eq!(gateway.batch(Some("alice"), &broken).await.failure(), (400, "42601".to_owned()));
+    let count = gateway.sql(Some("alice"), "select count(*)::int4 from todos", json!([])).await;
+    assert_eq!(count.rows(), json!([[0]]));
+}
+
+#[tokio::test]
+async fn mistakes_are_told_in_the_databases_own_words() {
+    let gateway = TestGateway::start().await;
+    for (sql, code, position) in [
+        ("selec 1", "42601", "1"),
+        ("select 1 fro todos", "42601", "14"),
+        ("select 1; select 2", "42601", ""),
+    ] {
+        let answer = gateway.sql(Some("alice"), sql, json!([])).await;
+        assert_eq!(answer.failure(), (400, code.to_owned()), "{sql}");
+        let said = answer.json()["position"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(said, position, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_function_leaves_in_the_session_is_gone_for_the_next_caller() {
+    let gateway = with_functions().await;
+    let clean = state(&gateway).await;
+    for what in [
+        "set search_path = evil",
+        "set statement_timeout = 1",
+        "set role none",
+        "set app.note = 'x'",
+        "set session characteristics as transaction read only",
+        "set client_min_messages = debug5",
+        "prepare smuggled as select 'smuggled'",
+        "listen spy",
+        "create temp table todos (task text)",
+        "declare c cursor with hold for select 'x'",
+        "select pg_advisory_lock(42)",
+    ] {
+        let left = gateway.sql(Some("alice"), "select dirty($1)", json!([what])).await;
+        let taken = left.status == 200;
+        assert!(taken || what.starts_with("create temp") || what.contains("cursor"), "{what}");
+        let text = gateway.sql(Some("bob"), "select task from todos", json!([])).await.rows();
+        assert_eq!(text, json!([["bob one"]]), "{what}");
+        // The same process, unless it holds a statement that is not ours.
+        let state = state(&gateway).await;
+        if what.starts_with("prepare") {
+            assert_ne!(state, clean, "{what}");
+            let rest =
+                |state: &Value| state.as_str().unwrap().split_once(';').unwrap().1.to_owned();
+            assert_eq!(rest(&state), rest(&clean), "{what}");
+            break;
+        }
+        assert_eq!(state, clean, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_function_did_before_it_failed_is_gone_as_well() {
+    let gateway = with_functions().await;
+    let clean = state(&gateway).await;
+    let batch = ["select dirty('select pg_advisory_lock(7)')", "select 1 / 0"];
+    assert_eq!(gateway.batch(Some("alice"), &batch).await.failure().1, "22012");
+    assert_eq!(state(&gateway).await, clean);
+}
+
+#[tokio::test]
+async fn a_functions_reset_cannot_be_sabotaged() {
+    let gateway = with_functions().await;
+    let sabotage = "set statement_timeout = '1ms'; set search_path = evil; set row_security = off";
+    let answer = gateway.sql(Some("alice"), "select dirty($1)", json!([sabotage])).await;
+    assert_eq!(answer.status, 200);
+    let rows = gateway.sql(Some("bob"), "select task from todos", json!([])).await.rows();
+    assert_eq!(rows, json!([["bob one"]]));
+}
+
+#[tokio::test]
+async fn functions_that_leave_nothing_cost_no_reset() {
+    let gateway = with_functions().await;
+    for plain in ["select add_todo('x')", "select own_pid()", "select task from todos limit 1"] {
+        gateway.sql(Some("alice"), plain, json!([])).await.rows();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(gateway.last_statement().await, plain);
+    }
+    gateway.sql(Some("alice"), "select random()", json!([])).await.rows();
+    let began = Instant::now();
+    while !gateway.last_statement().await.contains("pg_advisory_unlock_all") {
+        assert!(began.elapsed() < Duration::from_secs(5), "never reset");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_trigger_that_leaves_something_is_cleaned_up_after() {
+    let gateway = with_functions().await;
+    let owner = gateway.database.owner().await;
+    owner
+        .batch_execute(
+            "create trigger note before insert on todos for each row execute function note()",
+        )
+        .await
+        .unwrap();
+    gateway.learn().await;
+    let clean = state(&gateway).await;
+    for insert in ["insert into todos (task) values ('secret')", "select add_todo('secret')"] {
+        gateway.sql(Some("alice"), insert, json!([])).await.rows();
+        assert_eq!(state(&gateway).await, clean, "{insert}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_nobody_has_heard_of_is_cleaned_up_after() {
+    let gateway = with_functions().await;
+    let clean = state(&gateway).await;
+    let owner = gateway.database.owner().await;
+    owner
+        .batch_execute(
+            "create function fresh() returns void language sql as $$ select set_config('app.note', 'x', false) $$;
+             grant execute on function fresh() to authenticated",
+        )
+        .await
+        .unwrap();
+    gateway.sql(Some("alice"), "select fresh()", json!([])).await.rows();
+    assert_eq!(state(&gateway).await, clean);
+}
+
+/// The generator goes on where the last caller left it, and four of its numbers give its state away.
+#[tokio::test]
+async fn a_callers_random_numbers_say_nothing_of_the_next_callers() {
+    let gateway = with_functions().await;
+    let pid = gateway.sql(Some("alice"), "select own_pid()", json!([])).await.rows();
+    let mut drawn = Vec::new();
+    for _ in 0..2 {
+        gateway.sql(Some("alice"), "select seed_generator()", json!([])).await.rows();
+        drawn.push(gateway.sql(Some("bob"), "select random()::text", json!([])).await.rows());
+    }
+    assert_ne!(drawn[0], drawn[1], "bob's numbers follow alice's seed");
+    let after = gateway.sql(Some("alice"), "select own_pid()", json!([])).await.rows();
+    assert_eq!(pid, after, "the connection is kept");
+}
+
+#[tokio::test]
+async fn a_statement_is_read_once_and_judged_anew_when_the_catalogue_changes() {
+    let gateway = with_functions().await;
+    let sql = "select 1 from harmless_name limit 0";
+    gateway
+        .database
+        .owner()
+        .await
+        .batch_execute(
+            "create view harmless_name as select 1; grant select on harmless_name to authenticated",
+        )
+        .await
+        .unwrap();
+    gateway.learn().await;
+    assert_eq!(gateway.sql(Some("alice"), sql, json!([])).await.status, 200);
+    gateway
+        .database
+        .owner()
+        .await
+        .batch_execute("drop view harmless_name; create sequence harmless_name; grant select on harmless_name to authenticated")
+        .await
+        .unwrap();
+    gateway.learn().await;
+    assert_eq!(gateway.sql(Some("alice"), sql, json!([])).await.failure(), (403, "RG4032".into()));
+}

@@ -16,6 +16,7 @@ pub mod knowledge;
 mod refusal;
 pub mod residue;
 pub mod rules;
+pub mod scan;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -226,7 +226,7 @@ impl From<SessionError> for ApiError {
             SessionError::Gate(GateError::Refused(refusal)) => Self::refused(&refusal),
             SessionError::Gate(GateError::Busy) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "RG5034",
+                "RG5035",
                 "too many new statements wait to be read; nothing was run",
                 "try again shortly; use parameters rather than literals, so that a statement is read once",
             )
@@ -347,6 +347,7 @@ impl ApiError {
             Refusal::TooDeep => {
                 ("RG4036", "write lists as arrays, and long chains in several steps")
             }
+            Refusal::TooSlow => ("RG4036", "put spaces between operators, and between comments"),
             Refusal::Unreadable => (
                 "RG4037",
                 "this gateway reads SQL as PostgreSQL 18 does; write it in a form that all versions know",

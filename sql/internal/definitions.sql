@@ -30,14 +30,17 @@ select 'sequence', c.relname::text, '', false, '', ''
  where c.relkind = 'S'
 
 union all
+-- Rowgate's own read settings and keys, and change nothing: they count as having no code.
 select 'function', p.proname::text, l.lanname::text, p.provolatile = 'v', coalesce(x.extname::text, ''),
-       pg_catalog.concat_ws(' ',
+       case when n.nspname = 'auth' and p.proname in ('session', 'jwt', 'user_id', 'uid') then ''
+       else pg_catalog.concat_ws(' ',
          coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc),
          pg_catalog.pg_get_expr(p.proargdefaults, 0),
          (select pg_catalog.concat_ws(' ', a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn,
                                       a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
             from pg_catalog.pg_aggregate as a
            where a.aggfnoid = p.oid))
+       end
   from pg_catalog.pg_proc as p
   join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
   join pg_catalog.pg_language as l on l.oid = p.prolang
@@ -45,8 +48,6 @@ select 'function', p.proname::text, l.lanname::text, p.provolatile = 'v', coales
     on d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e'
   left join pg_catalog.pg_extension as x on x.oid = d.refobjid
  where n.nspname not in ('pg_catalog', 'information_schema')
-   -- Rowgate's own: they read settings and keys, and change nothing.
-   and not (n.nspname = 'auth' and p.proname in ('session', 'jwt', 'user_id', 'uid'))
 
 union all
 -- What writing into a relation sets off: its own triggers, and those of the relations that foreign keys

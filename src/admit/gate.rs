@@ -14,14 +14,19 @@ use tokio::sync::{mpsc, oneshot};
 use super::knowledge::Knowledge;
 use super::residue::Definition;
 use super::rules::Rules;
+use super::scan::takes_too_long;
 use super::{Admission, Refusal, Verdict};
 use crate::config::StatementKinds;
 use crate::pg::sql::CallerSql;
 
 /// The parser's stack in bytes; only what a statement really needs of it becomes memory.
 const STACK: usize = 256 * 1024 * 1024;
-/// Statements that may wait for the parser. More are refused, rather than kept in memory.
+/// Statements that may wait for the parser in each of its two queues. More are refused, rather than kept in
+/// memory.
 const WAITING: usize = 256;
+/// Statements longer than this many bytes wait in a queue of their own, which is served last: reading 100 kB
+/// may take as long as reading a thousand statements of the usual length.
+const LONG: usize = 8 * 1024;
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +44,8 @@ pub enum GateError {
 pub struct Gate {
     rules: Arc<Rules>,
     knowledge: ArcSwap<Knowledge>,
-    parser: mpsc::Sender<Job>,
+    short: mpsc::Sender<Job>,
+    long: mpsc::Sender<Job>,
 }
 
 /// A statement to be read, and who waits for it.
@@ -53,13 +59,15 @@ impl Gate {
     /// Starts the parser's thread, which ends with the gate.
     pub fn start(rules: Rules) -> io::Result<Self> {
         let rules = Arc::new(rules);
-        let (parser, jobs) = mpsc::channel(WAITING);
+        let (short, short_jobs) = mpsc::channel(WAITING);
+        let (long, long_jobs) = mpsc::channel(WAITING);
         let its_rules = Arc::clone(&rules);
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         thread::Builder::new()
             .name("admission".to_owned())
             .stack_size(STACK)
-            .spawn(move || work(jobs, &its_rules))?;
-        Ok(Self { rules, knowledge: ArcSwap::default(), parser })
+            .spawn(move || runtime.block_on(work(short_jobs, long_jobs, &its_rules)))?;
+        Ok(Self { rules, knowledge: ArcSwap::default(), short, long })
     }
 
     /// Takes in what the database's catalogue says now. If it says something new, all that was found out
@@ -74,7 +82,7 @@ impl Gate {
     pub async fn judge(&self, sql: CallerSql<'_>) -> Result<Admission, GateError> {
         let text = sql.text();
         if text.len() > self.rules.statement_bytes {
-            return Ok(self.too_long()?);
+            return Ok(self.too_long(text)?);
         }
         let knowledge = self.knowledge.load();
         if let Some(verdict) = knowledge.verdicts.get(text) {
@@ -91,36 +99,47 @@ impl Gate {
         let knowledge = Guard::into_inner(knowledge);
         let (answer, verdict) = oneshot::channel();
         let job = Job { text: text.into(), knowledge: Arc::clone(&knowledge), answer };
-        self.parser.try_send(job).map_err(|_| GateError::Busy)?;
+        let queue = if text.len() > LONG { &self.long } else { &self.short };
+        queue.try_send(job).map_err(|_| GateError::Busy)?;
         // A parser that dropped the job has panicked over it: not read, not run.
         let verdict = verdict.await.unwrap_or(Err(Refusal::Unreadable));
         knowledge.verdicts.insert(text.into(), verdict.clone());
         Ok(verdict?)
     }
 
-    fn too_long(&self) -> Verdict {
+    fn too_long(&self, text: &str) -> Verdict {
         match self.rules.kinds {
             StatementKinds::Data => Err(Refusal::TooLong(self.rules.statement_bytes)),
+            StatementKinds::All if takes_too_long(text) => Err(Refusal::TooSlow),
             StatementKinds::All => Ok(Admission::Suspect),
         }
     }
 }
 
 /// Reads statements until the gate is gone.
-fn work(mut jobs: mpsc::Receiver<Job>, rules: &Rules) {
-    while let Some(Job { text, knowledge, answer }) = jobs.blocking_recv() {
-        if answer.is_closed() {
+async fn work(mut short: mpsc::Receiver<Job>, mut long: mpsc::Receiver<Job>, rules: &Rules) {
+    loop {
+        let job = tokio::select! {
+            biased;
+            Some(job) = short.recv() => job,
+            Some(job) = long.recv() => job,
+            else => return,
+        };
+        if job.answer.is_closed() {
             continue;
         }
-        let verdict = catch_unwind(AssertUnwindSafe(|| judge(&text, rules, &knowledge)));
+        let verdict = catch_unwind(AssertUnwindSafe(|| judge(&job.text, rules, &job.knowledge)));
         if let Ok(verdict) = verdict {
-            let _ = answer.send(verdict);
+            let _ = job.answer.send(verdict);
         }
     }
 }
 
 /// Judges one statement on the caller's own stack, which must be large.
 pub fn judge(text: &str, rules: &Rules, knowledge: &Knowledge) -> Verdict {
+    if takes_too_long(text) {
+        return Err(Refusal::TooSlow);
+    }
     match pg_query::parse(text, 0) {
         Ok(parsed) => rules.judge(&parsed.protobuf, knowledge),
         Err(error) if is_too_deep(&error) && rules.kinds == StatementKinds::Data => {

@@ -9,7 +9,7 @@ use super::Verdict;
 use super::residue::{Definition, Kind, Residues};
 
 /// Bytes of statements whose verdicts are remembered.
-const REMEMBERED_BYTES: u64 = 16 * 1024 * 1024;
+const REMEMBERED_BYTES: u64 = 8 * 1024 * 1024;
 /// Statements remembered, if they are short.
 const REMEMBERED: usize = 16 * 1024;
 /// What remembering a statement costs besides its text, in bytes.

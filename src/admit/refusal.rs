@@ -37,6 +37,9 @@ pub enum Refusal {
     /// Nested deeper than the grammar takes in.
     #[error("the statement is nested too deeply")]
     TooDeep,
+    /// A text made to keep a scanner busy.
+    #[error("the statement holds runs of operator characters that take too long to read")]
+    TooSlow,
     /// The database can read it, and this program cannot.
     #[error("the statement could not be read here, although the database can")]
     Unreadable,

@@ -63,6 +63,8 @@ async fn what_does_not_run_is_refused_with_a_code_and_a_way_out() {
     assert_eq!(gateway.sql(None, &long, json!([])).await.failure(), (403, "RG4035".to_owned()));
     let deep = format!("select 1{}", "+1".repeat(30_000));
     assert_eq!(gateway.sql(None, &deep, json!([])).await.failure(), (403, "RG4036".to_owned()));
+    let slow = format!("select 1{}", "/**/".repeat(20_000));
+    assert_eq!(gateway.sql(None, &slow, json!([])).await.failure(), (403, "RG4036".to_owned()));
     let value = "x".repeat(200 * 1024);
     let answer = gateway.sql(None, "select length($1)", json!([value])).await;
     assert_eq!(answer.rows(), json!([[200 * 1024]]), "parameters do not count");
@@ -151,7 +153,12 @@ async fn a_functions_reset_cannot_be_sabotaged() {
 #[tokio::test]
 async fn functions_that_leave_nothing_cost_no_reset() {
     let gateway = with_functions().await;
-    for plain in ["select add_todo('x')", "select own_pid()", "select task from todos limit 1"] {
+    for plain in [
+        "select add_todo('x')",
+        "select own_pid()",
+        "select task from todos limit 1",
+        "select auth.user_id()",
+    ] {
         gateway.sql(Some("alice"), plain, json!([])).await.rows();
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(gateway.last_statement().await, plain);

@@ -13,6 +13,8 @@ pub mod frame;
 pub mod pool;
 pub mod roles;
 pub mod server_error;
+pub mod session_settings;
+pub mod slots;
 pub mod sql;
 pub mod statements;
 pub mod stream;

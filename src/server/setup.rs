@@ -1,5 +1,6 @@
 //! What has to be true before the first request is taken.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -8,6 +9,7 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::ServeError;
+use super::watch::RoleWatch;
 use crate::auth::Authenticator;
 use crate::config::{Config, DatabaseConfig, SealKeyConfig};
 use crate::http::Gateway;
@@ -17,7 +19,8 @@ use crate::pg::catalog::Catalog;
 use crate::pg::connect::Connector;
 use crate::pg::control::{self, ControlError};
 use crate::pg::pool::{Pool, PoolOptions};
-use crate::pg::roles;
+use crate::pg::roles::{self, Standing};
+use crate::pg::session_settings;
 use crate::pg::url::ConnectUrl;
 use crate::policy;
 use crate::session::seal::Sealer;
@@ -39,10 +42,14 @@ pub async fn gateway(
     let database = &config.database;
     let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
     let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
+    let mut watch = RoleWatch::new(database, observer.clone());
     let key = seal_key(&config).await?;
     for client in [&authenticated, &anonymous] {
         prove(client, &key).await?;
     }
+    watch.first(authenticated).await?;
+    let standing = Arc::new(Standing::default());
+    watch.spawn(&standing);
 
     let catalog = Catalog::load(database.authenticated.clone(), observer.clone())
         .await
@@ -68,7 +75,7 @@ pub async fn gateway(
         kinds: config.limits.statements,
     };
     let cors = Cors::new(&config.cors);
-    Ok((Gateway { config, authenticator, sessions, observer, cors }, cleanups))
+    Ok((Gateway { config, authenticator, sessions, standing, observer, cors }, cleanups))
 }
 
 /// Connects as a login role, waiting for a database that is still starting, and makes sure that the
@@ -166,32 +173,13 @@ fn pool_options(database: &DatabaseConfig) -> PoolOptions {
     }
 }
 
-/// Settings that the answers depend on, or that bound what a session can do. Sent at start-up they win
-/// over settings of the role and database, and survive RESET ALL.
 fn connector(config: &Config, url: &ConnectUrl) -> Connector {
     let backstop = (config.limits.deadline + BACKSTOP).as_millis().to_string();
-    let fixed = [
-        ("client_encoding", "UTF8"),
-        ("DateStyle", "ISO, MDY"),
-        ("IntervalStyle", "postgres"),
-        ("TimeZone", "UTC"),
-        ("bytea_output", "hex"),
-        ("extra_float_digits", "1"),
-        ("row_security", "on"),
-        ("standard_conforming_strings", "on"),
-        ("default_transaction_isolation", "read committed"),
-        ("default_transaction_read_only", "off"),
-        ("default_transaction_deferrable", "off"),
-        ("client_connection_check_interval", "1000"),
-    ];
-    let settings = fixed
+    let configured = [config.database.search_path.clone(), backstop.clone(), backstop];
+    let settings = session_settings::FIXED
         .map(|(name, value)| (name, value.to_owned()))
         .into_iter()
-        .chain([
-            ("search_path", config.database.search_path.clone()),
-            ("statement_timeout", backstop.clone()),
-            ("idle_in_transaction_session_timeout", backstop),
-        ])
+        .chain(session_settings::CONFIGURED.into_iter().zip(configured))
         .collect();
     Connector {
         url: url.clone(),

@@ -21,6 +21,7 @@ use crate::pg::control::{self, ControlError};
 use crate::pg::pool::{Pool, PoolOptions};
 use crate::pg::roles::{self, Standing};
 use crate::pg::session_settings;
+use crate::pg::slots::Slots;
 use crate::pg::url::ConnectUrl;
 use crate::policy;
 use crate::session::seal::Sealer;
@@ -186,5 +187,6 @@ fn connector(config: &Config, url: &ConnectUrl) -> Connector {
         settings,
         prepare: pipeline::OPEN,
         timeout: config.database.connect_timeout,
+        slots: config.database.slots.map(Slots::new),
     }
 }

@@ -64,8 +64,7 @@ pub async fn run(args: Args, urls: &DatabaseUrls) -> Result<(), Failure> {
     let name = |url: &Option<ConnectUrl>, default: &str| {
         url.as_ref().map_or(default, |url| url.user()).to_owned()
     };
-    let roles =
-        [name(&urls.authenticated, "authenticated"), name(&urls.anonymous, "anonymous")];
+    let roles = [name(&urls.authenticated, "authenticated"), name(&urls.anonymous, "anonymous")];
     let roles = roles.each_ref().map(String::as_str);
     let mut client = control::connect(login).await?;
     let mut found = harden::survey(&mut client, &roles).await?;

@@ -33,6 +33,8 @@ pub struct Measure {
     pub risk: &'static str,
     /// What remains when the database does.
     pub remains: &'static str,
+    /// Whether login roles of their own for connections have the same effect.
+    pub solved_by_slots: bool,
     pub(super) question: Question,
 }
 
@@ -59,6 +61,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: "nothing",
         risk: "every row of these relations is everybody's",
         remains: "rows that the policies themselves show",
+        solved_by_slots: false,
         question: Question::Own(include_str!("../../sql/harden/relations.sql")),
     },
     Measure {
@@ -66,6 +69,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: "nothing",
         risk: "callers do through them what their owner may do",
         remains: "what triggers, and functions kept on purpose or needed by policies, do",
+        solved_by_slots: false,
         question: Question::Own(include_str!("../../sql/harden/definers.sql")),
     },
     Measure {
@@ -73,6 +77,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "TRUNCATE asks no policy, REFERENCES tells which values there are",
         remains: "deleting the rows that policies show",
+        solved_by_slots: false,
         question: Question::Own(include_str!("../../sql/harden/table_extras.sql")),
     },
     Measure {
@@ -80,6 +85,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "last_value tells how many rows others made; setval breaks their inserts",
         remains: "nextval where the default of a serial column needs it, which tells as much",
+        solved_by_slots: false,
         question: Question::Own(include_str!("../../sql/harden/sequences.sql")),
     },
     Measure {
@@ -87,6 +93,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "functions and types can be planted that others' statements find first",
         remains: "nothing known",
+        solved_by_slots: false,
         question: Question::Own(include_str!("../../sql/harden/schemas.sql")),
     },
     Measure {
@@ -94,6 +101,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: "the gateway's admission and cleaning",
         risk: "a temporary table or type stands in for the real one of the same name",
         remains: "nothing known",
+        solved_by_slots: false,
         question: Question::Own(include_str!("../../sql/harden/database.sql")),
     },
     Measure {
@@ -101,6 +109,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: "nothing",
         risk: "new functions, or new tables before their policies, are everybody's",
         remains: "what somebody grants by hand",
+        solved_by_slots: false,
         question: Question::Own(include_str!("../../sql/harden/defaults.sql")),
     },
     Measure {
@@ -108,6 +117,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "foreign servers are read with the rights that their user mappings give",
         remains: "what functions kept on purpose do",
+        solved_by_slots: false,
         question: Question::Own(include_str!("../../sql/harden/servers.sql")),
     },
     Measure {
@@ -115,6 +125,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "others' statements, locks and prepared texts are read, literals included",
         remains: "EXPLAIN's estimates",
+        solved_by_slots: true,
         question: Question::Views(
             "^pg_(stat_|statio_|stats$|stats_ext|locks$|cursors$|prepared_|replication_|sequences$|\
              backend_memory|shmem_)",
@@ -126,6 +137,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "the same is read without the views, and counters confirm guessed values",
         remains: "EXPLAIN's estimates; which relations and functions there are (pg_class, pg_proc)",
+        solved_by_slots: false,
         question: Question::Functions(
             "^pg_(stat_get_|stat_statements|lock_status$|prepared_|cursor$|blocking_pids$|\
              safe_snapshot_blocking|isolation_test|sequence_last_value$|mcv_list_items$|\
@@ -140,6 +152,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "update pg_settings is SET in disguise",
         remains: "set_config, which the gateway's own first statement needs (admission refuses it)",
+        solved_by_slots: false,
         question: Question::Views("^pg_(settings|file_settings|config)$", &["pg_monitor"]),
     },
     Measure {
@@ -147,6 +160,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "all callers log in as one role, which may end its own sessions",
         remains: "nothing known; the gateway then stops statements by CancelRequest and by closing",
+        solved_by_slots: true,
         question: Question::Functions(
             "^pg_(cancel|terminate)_backend$|^pg_log_backend_memory_contexts$",
             &["pg_signal_backend"],
@@ -157,6 +171,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: "the gateway's admission and deadline",
         risk: "advisory locks lock the application out; enough of them exhaust the server",
         remains: "row locks and slow statements, until the deadline",
+        solved_by_slots: false,
         question: Question::Functions(
             "^pg_sleep|^pg_(try_)?advisory_(xact_)?lock",
             &["pg_monitor"],
@@ -167,6 +182,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "what the gateway does not see, it cannot judge",
         remains: "functions of the application that build SQL from their arguments",
+        solved_by_slots: false,
         question: Question::Functions(
             "^(query|cursor|table|schema|database)_to_xml|^ts_(stat|rewrite)$|^dblink|^crosstab|\
              ^connectby$|^xpath_table$",
@@ -178,6 +194,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "large objects are kept beyond any policy, and fill the disk",
         remains: "nothing known",
+        solved_by_slots: false,
         question: Question::Functions(
             "^lo_|^lo(read|write)$|^pg_(read_|ls_|stat_file$|file_|relation_filepath$|current_logfile$)",
             &["pg_monitor"],
@@ -188,6 +205,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: "the gateway's admission and cleaning",
         risk: "a seeded random(), notifications, snapshots and replication slots outlive a statement",
         remains: "LISTEN and NOTIFY as statements, where admission lets them through",
+        solved_by_slots: false,
         question: Question::Functions(
             "^setseed$|^pg_notify$|^pg_export_snapshot$|^pg_logical_|^pg_replication_|\
              ^pg_(create|drop|copy)_.*slot$|^binary_upgrade_|^pg_import_system_collations$|\
@@ -200,6 +218,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: ADMISSION,
         risk: "a DO block swallows cancellations and runs what no parser sees",
         remains: "calling the functions that are granted",
+        solved_by_slots: false,
         question: Question::Own(include_str!("../../sql/harden/languages.sql")),
     },
     Measure {
@@ -207,6 +226,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: "the gateway's deadline",
         risk: "one sort or join may write until the disk is full",
         remains: "1 GB for each session",
+        solved_by_slots: false,
         question: Question::Setting("temp_file_limit", "^[0-9]", "1GB"),
     },
     Measure {
@@ -214,6 +234,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: "nothing",
         risk: "with statements logged, claims and seals are, too: worth 30 seconds on one connection",
         remains: "literals in the texts of statements",
+        solved_by_slots: false,
         question: Question::Setting("log_parameter_max_length", "^0", "0"),
     },
     Measure {
@@ -221,6 +242,7 @@ pub(super) const MEASURES: &[Measure] = &[
         otherwise: "nothing",
         risk: "with failures logged, claims and seals are, too",
         remains: "values that the messages themselves quote",
+        solved_by_slots: false,
         question: Question::Setting("log_parameter_max_length_on_error", "^0", "0"),
     },
 ];

@@ -141,8 +141,7 @@ pub async fn verify_role(
 ) -> Result<RoleReport, RoleError> {
     client.batch_execute(PIN_SEARCH_PATH).await?;
     let name = &login.name;
-    let roles =
-        client.query(REACHABLE_ROLES, &[&authenticated, &NAMED_OBJECTS, name]).await?;
+    let roles = client.query(REACHABLE_ROLES, &[&authenticated, &NAMED_OBJECTS, name]).await?;
     let mut report = RoleReport { login: name.clone(), ..RoleReport::default() };
     if roles.is_empty() {
         report.faults.push(own_fault(name, Power::Missing));
@@ -218,4 +217,3 @@ fn warnings(login: &str, temporary: bool, creatable: Vec<String>) -> Vec<String>
     }
     warnings
 }
-

@@ -104,9 +104,12 @@ mod tests {
     #[test]
     fn names_of_slots_are_told_from_others() {
         assert_eq!(login("authenticated", 7), "authenticated_s7");
-        for (name, slot) in
-            [("authenticated_s7", true), ("authenticated_s", false), ("_s7", false), ("a_sx", false)]
-        {
+        for (name, slot) in [
+            ("authenticated_s7", true),
+            ("authenticated_s", false),
+            ("_s7", false),
+            ("a_sx", false),
+        ] {
             assert_eq!(is_slot(name), slot, "{name}");
         }
     }

@@ -43,9 +43,8 @@ const HARDENED: [(&str, Option<&str>); 3] = [
 #[must_use]
 pub fn effect_of(name: &str, value: &str, of_slot: bool) -> Effect {
     let name = name.to_ascii_lowercase();
-    let is_hardened = |(own, good): &(&str, Option<&str>)| {
-        *own == name && good.is_none_or(|good| good == value)
-    };
+    let is_hardened =
+        |(own, good): &(&str, Option<&str>)| *own == name && good.is_none_or(|good| good == value);
     if HARDENED.iter().any(is_hardened) {
         return Effect::Expected;
     }

@@ -75,8 +75,9 @@ impl Connector {
     /// Opens a connection to the first host that takes it and has the wanted session attributes.
     pub async fn connect(&self) -> Result<Connection, PgError> {
         match &self.slots {
-            None => self.connect_as(&self.url, None).await,
-            Some(slots) => self.connect_in(slots).await,
+            // Boxed: connecting is rare, and every request's future would have room for it.
+            None => Box::pin(self.connect_as(&self.url, None)).await,
+            Some(slots) => Box::pin(self.connect_in(slots)).await,
         }
     }
 

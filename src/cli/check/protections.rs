@@ -100,10 +100,8 @@ fn one(findings: &mut Findings, found: &Found, config: &Config) {
         }
         otherwise => format!("rests on {otherwise} alone"),
     };
-    let who = match found.tasks.iter().any(|task| task.may) {
-        true => "",
-        false => " (takes a superuser)",
-    };
+    let own = found.tasks.iter().any(|task| task.may);
+    let who = if own { "" } else { " (takes a superuser)" };
     findings.warning(format!(
         "{title} · {rests} · risk: {}{kept}; `rowgate harden` would change{who}: {}",
         measure.risk,
@@ -191,7 +189,7 @@ pub(super) async fn check_slots(findings: &mut Findings, config: &Config, client
         let first = url.with_user(&slots::login(base, count));
         match control::connect_within(&first, database.connect_timeout).await {
             Ok(_) => {
-                findings.ok(format!("slots: {count} login roles of {base} can do nothing more"))
+                findings.ok(format!("slots: {count} login roles of {base} can do nothing more"));
             }
             Err(error) => findings.error(format!(
                 "slots: {first}: {error}; `rowgate migrate --slots {count}` sets their passwords"

@@ -280,6 +280,7 @@ async fn check_warns_of_a_server_that_logs_what_callers_send() {
     let set = |setting: &str| format!("alter database {} set {setting}", database.name);
     assert!(has(&ask().await, "ok", "log: the server writes no parameters"));
     superuser.batch_execute(&set("log_statement = 'all'")).await.unwrap();
+    superuser.batch_execute(&set("log_parameter_max_length = -1")).await.unwrap();
     assert!(has(&ask().await, "warning", "log_parameter_max_length = 0"));
     superuser.batch_execute(&set("log_parameter_max_length = 0")).await.unwrap();
     assert!(has(&ask().await, "ok", "log: the server writes no parameters"));

@@ -4,6 +4,7 @@
     select p.oid, p.proname, p.proowner
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace
      where p.proname ~ $2
+       and p.provolatile <> 'i'
        and (n.nspname = 'pg_catalog'
             or ('pg_proc'::regclass::oid, p.oid) in (select classid, objid from of_extensions))
        and p.prorettype not in ('trigger'::regtype, 'event_trigger'::regtype, 'internal'::regtype)

@@ -211,3 +211,31 @@ async fn migrate_makes_slots_and_makes_them_again() {
     let sql = "select count(*) from pg_roles where rolname ~ '_s[0-9]+$' and rolconnlimit = 1";
     assert_eq!(client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 4);
 }
+
+#[tokio::test]
+async fn check_finds_slots_good_missing_or_without_a_password() {
+    let cluster = PrivateCluster::start().await;
+    let gateway = with_slots(&cluster).await;
+    let issuer = FakeIssuer::start().await;
+    let ask = async |slots: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowgate"));
+        command.args(["check", "--set", "database.pool_size=2", "--set", slots]).env_clear();
+        command.env("DATABASE_URL", &gateway.database.owner_url);
+        command.env("DATABASE_AUTHENTICATED_URL", &gateway.database.authenticated_url);
+        command.env("DATABASE_ANONYMOUS_URL", &gateway.database.anonymous_url);
+        command.env("ROWGATE_ISSUER_URL", issuer.url());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let good = ask("database.slots=6").await;
+    assert!(good.contains("slots: 6 login roles of authenticated can do nothing more"), "{good}");
+    assert!(good.contains("rests in the database (slots)"), "{good}");
+    let more = ask("database.slots=7").await;
+    assert!(more.contains("\"anonymous_s7\" does not exist"), "{more}");
+    let few = ask("database.slots=1").await;
+    assert!(few.contains("fewer than database.pool_size (2)"), "{few}");
+    let superuser = gateway.database.superuser().await;
+    superuser.batch_execute("alter role anonymous_s6 password 'other'").await.unwrap();
+    let locked = ask("database.slots=6").await;
+    assert!(locked.contains("`rowgate migrate --slots 6` sets their passwords"), "{locked}");
+}

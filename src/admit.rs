@@ -23,6 +23,7 @@ mod tree;
 
 pub use gate::{Gate, GateError};
 pub use refusal::Refusal;
+pub use rules::Rules;
 
 /// What is to be done around a statement that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,6 +8,7 @@
 pub mod check;
 pub mod dev;
 mod failure;
+pub mod harden;
 pub mod init;
 pub mod keys;
 mod live;
@@ -38,7 +39,7 @@ Where to start:
 Configuration comes from rowgate.toml, then the environment, then flags; the last one wins.
 rowgate.example.toml (what `rowgate init` writes) explains every key. Secrets come from the environment or from files only.
 
-Exit codes: 0 done, 1 failed, 2 bad usage or configuration.";
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration; 3 `rowgate harden` found something to do.";
 
 /// An authorization gateway that lets PostgreSQL itself decide who sees which row
 ///
@@ -90,6 +91,7 @@ enum Command {
     Policies(Policies),
     Token(token::Args),
     Check(check::Args),
+    Harden(harden::Args),
     Init(init::Args),
     /// The keys that protect claims on their way into SQL
     #[command(subcommand)]
@@ -143,6 +145,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             let logins = (urls.authenticated.as_ref(), urls.anonymous.as_ref());
             Ok(migrate::run(args, owner, logins.0, logins.1).await?)
         }
+        Command::Harden(args) => harden::run(args, &urls(&sources)?).await,
         Command::Policies(Policies::Apply(args)) => {
             let urls = urls(&sources)?;
             Ok(policies::run(args, owner(&urls)?).await?)

@@ -88,6 +88,10 @@ pub struct DatabaseConfig {
     pub max_lifetime: Duration,
     /// The `search_path` of every session.
     pub search_path: String,
+    /// How often the login roles are looked at again.
+    pub recheck_interval: Duration,
+    /// How many login roles each of the two roles has for its connections; none: they share one.
+    pub slots: Option<usize>,
     /// Whether a `Neon-Connection-String` that names another database is refused.
     pub match_database_name: bool,
 }

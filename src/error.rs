@@ -187,6 +187,18 @@ impl ApiError {
         )
     }
 
+    /// 503: a login role was given power that callers must not have.
+    #[must_use]
+    pub fn harmful_roles() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "RG5034",
+            "the database's login roles are not safe to serve with; nothing was run",
+            "the operators find the reason in the log, and with `rowgate check`",
+        )
+        .retry()
+    }
+
     /// 400: the client's body broke off.
     #[must_use]
     pub fn body_broken() -> Self {

@@ -21,6 +21,7 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::observe::{Observer, Route};
+use crate::pg::roles::Standing;
 use crate::session::Sessions;
 use account::Account;
 use body::AnswerBody;
@@ -38,6 +39,8 @@ pub struct Gateway {
     pub authenticator: Authenticator,
     /// Identity + statements → transaction.
     pub sessions: Sessions,
+    /// Whether the login roles are harmless, as far as is known.
+    pub standing: Arc<Standing>,
     /// Where events go.
     pub observer: Observer,
     /// Which pages may read answers.
@@ -79,6 +82,9 @@ impl Gateway {
         match (head.uri.path(), &head.method) {
             ("/sql", &Method::POST) => {
                 account.route(Route::Sql);
+                if !self.standing.is_harmless() {
+                    return Err(ApiError::harmful_roles());
+                }
                 sql::answer(self, head, body, account).await
             }
             ("/sql", &Method::OPTIONS) => {

@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod error;
+pub mod harden;
 pub mod http;
 pub mod json;
 pub mod observe;

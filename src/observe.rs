@@ -120,6 +120,23 @@ pub enum Event {
         /// What went wrong, free of secrets.
         reason: String,
     },
+    /// A login role is no longer harmless: no request is run until it is mended.
+    RolesHarmful {
+        /// Which, why, and what to do.
+        reason: String,
+    },
+    /// The login roles are harmless again: requests are run.
+    RolesMended,
+    /// The login roles could not be looked at again; what was found last stays in force.
+    RoleCheckFailed {
+        /// What went wrong, free of secrets.
+        reason: String,
+    },
+    /// Something about a login role that somebody should know.
+    RoleWarning {
+        /// What.
+        warning: String,
+    },
     /// The database is not there yet, and is waited for.
     WaitingForDatabase {
         /// What went wrong, free of secrets.

@@ -14,6 +14,8 @@ pub mod pool;
 pub mod reset;
 pub mod roles;
 pub mod server_error;
+pub mod session_settings;
+pub mod slots;
 pub mod sql;
 pub mod statements;
 pub mod stream;
@@ -45,6 +47,9 @@ pub enum PgError {
     /// The TLS set-up failed.
     #[error("TLS with the database failed: {0}")]
     Tls(String),
+    /// Every slot has its one connection already, here or at another gateway.
+    #[error("all slots of role {0:?} are in use; make more with `rowgate migrate --slots`")]
+    NoSlot(String),
     /// No host of the URL could be used; the last one's reason.
     #[error("no usable database server: {0}")]
     NoHost(String),

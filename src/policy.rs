@@ -28,7 +28,7 @@ use tokio_postgres::Client;
 
 pub use embedded::templates;
 pub use error::{PolicyError, StatementError};
-pub use logins::set_login_passwords;
+pub use logins::{create_slots, set_login_passwords};
 pub use report::{Cause, Report};
 pub use seal_key::read_seal_key;
 pub use source::SqlSource;

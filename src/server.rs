@@ -2,6 +2,7 @@
 
 mod accept;
 mod setup;
+mod watch;
 
 use std::convert::Infallible;
 use std::future::Future;

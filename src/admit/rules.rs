@@ -11,7 +11,7 @@ use super::knowledge::{Knowledge, is_lookup_type, is_system_schema, reaches_far}
 use super::residue::Residue;
 use super::tree::{self, Mentions, Name};
 use super::{Admission, Refusal, Verdict};
-use crate::config::StatementKinds;
+use crate::config::{LimitsConfig, StatementKinds};
 
 /// Kinds of statements that the configuration may admit besides those that read and change rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +76,18 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// As configured.
+    #[must_use]
+    pub fn new(limits: &LimitsConfig) -> Self {
+        Self {
+            kinds: limits.statements,
+            extra: limits.allow_statements.iter().copied().collect(),
+            functions: limits.allow_functions.iter().cloned().collect(),
+            relations: limits.allow_relations.iter().cloned().collect(),
+            statement_bytes: limits.statement_bytes,
+        }
+    }
+
     /// Judges a statement that was parsed.
     pub fn judge(&self, tree: &ParseResult, knowledge: &Knowledge) -> Verdict {
         let Some(node) = tree::statement(tree) else {

@@ -5,6 +5,7 @@
 mod database;
 mod findings;
 mod issuers;
+mod protections;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ Looks at, in this order:
   - both login roles: can they log in, and can they do nothing but what policies allow
   - the server: its version, its room for both pools, its clock
   - the seal: does the database believe what this gateway would seal
+  - each protection: does it rest in the database now, or on the gateway alone; what remains
   - each issuer: do its keys arrive, and how many can be used
 
 One line for each finding, beginning with ok, warning or error. Exit code 1 if there is an error.
@@ -70,6 +72,7 @@ pub async fn run(args: Args, mut sources: ConfigSources) -> Result<(), Failure> 
     );
     findings.ok(format!("configuration: {place}"));
     database::check(&mut findings, &config).await;
+    protections::check(&mut findings, &config).await;
     issuers::check(&mut findings, &config).await;
     if let Some(file) = args.token_file {
         issuers::check_token(&mut findings, &config, &file).await;

@@ -41,6 +41,12 @@ impl Failure {
         )
     }
 
+    /// Work that was done, with a result that has an exit code of its own.
+    #[must_use]
+    pub fn left(code: u8, text: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: None, code }
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -47,6 +47,14 @@ pub struct Args {
     /// Only hashes of them are sent (SCRAM-SHA-256).
     #[arg(long)]
     login_passwords: bool,
+
+    /// Also make N login roles for the connections of each of the two roles (database.slots)
+    ///
+    /// They get the passwords in DATABASE_AUTHENTICATED_URL and DATABASE_ANONYMOUS_URL, if these have any,
+    /// and may have one connection each. Running it again, with the same or a larger number, is fine; so
+    /// it is after a change of the passwords.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    slots: Option<u16>,
 }
 
 /// Migrates, prints what was done.
@@ -54,11 +62,11 @@ pub struct Args {
 /// # Errors
 ///
 /// No connection, or a file that could not be applied.
-pub async fn run(
+pub async fn run<'a>(
     args: Args,
     owner: &ConnectUrl,
-    authenticated: Option<&ConnectUrl>,
-    anonymous: Option<&ConnectUrl>,
+    authenticated: Option<&'a ConnectUrl>,
+    anonymous: Option<&'a ConnectUrl>,
 ) -> Result<(), PolicyError> {
     let logins = if args.login_passwords { logins(authenticated, anonymous)? } else { Vec::new() };
     let mut client = control::connect(owner).await?;
@@ -68,6 +76,14 @@ pub async fn run(
         policy::set_login_passwords(&mut client, &logins).await?;
         let roles: Vec<&str> = logins.iter().map(|(role, _)| *role).collect();
         println!("passwords set: {}", roles.join(", "));
+    }
+    if let Some(count) = args.slots {
+        let base = |url: Option<&'a ConnectUrl>, role| {
+            (url.map_or(role, ConnectUrl::user), url.and_then(ConnectUrl::password))
+        };
+        let bases = [base(authenticated, "authenticated"), base(anonymous, "anonymous")];
+        policy::create_slots(&mut client, &bases, count.into()).await?;
+        println!("slots: {count} for each of {} and {}", bases[0].0, bases[1].0);
     }
     Ok(())
 }

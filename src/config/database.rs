@@ -15,6 +15,8 @@ pub struct DatabaseUrls {
     pub authenticated: Option<ConnectUrl>,
     /// `DATABASE_ANONYMOUS_URL`
     pub anonymous: Option<ConnectUrl>,
+    /// `DATABASE_SUPERUSER_URL`: for `rowgate harden` alone.
+    pub superuser: Option<ConnectUrl>,
 }
 
 impl DatabaseUrls {
@@ -26,7 +28,8 @@ impl DatabaseUrls {
     pub fn load(sources: &ConfigSources) -> Result<Self, ConfigError> {
         let layers = Layers::read(sources)?;
         let mut reader = Reader::new(&layers);
-        let urls = database_urls(&mut reader);
+        let mut urls = database_urls(&mut reader);
+        urls.superuser = reader.url(&secrets::SUPERUSER);
         reader.into_result(Some(urls))
     }
 }
@@ -36,12 +39,16 @@ fn database_urls(reader: &mut Reader<'_>) -> DatabaseUrls {
         owner: reader.url(&secrets::OWNER),
         authenticated: reader.url(&secrets::AUTHENTICATED),
         anonymous: reader.url(&secrets::ANONYMOUS),
+        superuser: None,
     }
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     let before = reader.problems.len();
     let urls = database_urls(reader);
+    // Known here, and not read: a gateway must not hold a superuser's password.
+    reader.ask(secrets::SUPERUSER.key);
+    reader.ask(secrets::SUPERUSER.file_key);
     if reader.problems.len() == before {
         check_logins(reader, &urls);
     }
@@ -51,11 +58,22 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     let connect_timeout = reader.get("database.connect_timeout", 0, values::duration);
     let max_lifetime = reader.get("database.max_lifetime", 0, values::duration);
     let search_path = reader.get("database.search_path", 0, values::search_path);
+    let recheck_interval = reader.get("database.recheck_interval", 0, values::duration);
+    let slots = reader.get("database.slots", 0, values::count_or_off);
     let match_database_name = reader.get("database.match_database_name", 0, values::flag);
     let defaults = DatabaseConfig::new(urls.authenticated?, urls.anonymous?);
+    let slots = slots.unwrap_or(defaults.slots);
+    let pool_size = pool_size.unwrap_or(defaults.pool_size);
+    if slots.is_some_and(|slots| slots < pool_size) {
+        let complaint = format!(
+            "fewer than database.pool_size ({pool_size}): each connection takes a slot; twice as many \
+             are best"
+        );
+        reader.complain("database.slots", complaint);
+    }
     Some(DatabaseConfig {
         owner: urls.owner,
-        pool_size: pool_size.unwrap_or(defaults.pool_size),
+        pool_size,
         acquire_timeout: acquire_timeout.unwrap_or(defaults.acquire_timeout),
         max_waiting: max_waiting.unwrap_or(defaults.max_waiting),
         connect_timeout: connect_timeout
@@ -63,6 +81,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
             .unwrap_or(defaults.connect_timeout),
         max_lifetime: max_lifetime.unwrap_or(defaults.max_lifetime),
         search_path: search_path.unwrap_or(defaults.search_path),
+        recheck_interval: recheck_interval.unwrap_or(defaults.recheck_interval),
+        slots,
         match_database_name: match_database_name.unwrap_or(defaults.match_database_name),
         ..defaults
     })

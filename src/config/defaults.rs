@@ -59,6 +59,8 @@ impl DatabaseConfig {
             connect_timeout: control::DEFAULT_CONNECT_TIMEOUT,
             max_lifetime: Duration::from_mins(30),
             search_path: "public".to_owned(),
+            recheck_interval: Duration::from_mins(5),
+            slots: None,
             match_database_name: true,
         }
     }

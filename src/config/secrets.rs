@@ -41,6 +41,12 @@ pub(super) const ANONYMOUS: Secret = Secret {
     aliases: Some(("DATABASE_ANONYMOUS_URL", "DATABASE_ANONYMOUS_URL_FILE")),
 };
 
+pub(super) const SUPERUSER: Secret = Secret {
+    key: "database.superuser_url",
+    file_key: "database.superuser_url_file",
+    aliases: Some(("DATABASE_SUPERUSER_URL", "DATABASE_SUPERUSER_URL_FILE")),
+};
+
 /// The seal key's value may stand in a variable (`ROWGATE_SEAL_KEY`), but in no key of the file.
 pub(super) const SEAL: Secret =
     Secret { key: "seal.key", file_key: "seal.key_file", aliases: None };

@@ -41,6 +41,16 @@ pub(super) fn count(raw: &Raw) -> Parsed<usize> {
     }
 }
 
+/// A count, or `off`.
+pub(super) fn count_or_off(raw: &Raw) -> Parsed<Option<usize>> {
+    match raw {
+        Raw::Text(word) if word == "off" => Ok(None),
+        _ => count(raw)
+            .map(Some)
+            .map_err(|_| "expected a whole number of at least 1, such as 20, or off"),
+    }
+}
+
 /// A duration of more than nothing.
 pub(super) fn duration(raw: &Raw) -> Parsed<Duration> {
     const EXPECTED: &str =

@@ -20,10 +20,11 @@ struct Readiness {
     authenticated: &'static str,
     anonymous: &'static str,
     keys: String,
+    roles: &'static str,
 }
 
 /// Answers both paths. Live: the process answers. Ready: the database lets each role in, and every
-/// issuer's keys are known.
+/// issuer's keys are known, and the login roles are harmless.
 pub async fn answer(gateway: &Gateway, path: &str, method: &Method) -> Result<Answer, ApiError> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(ApiError::method_not_allowed("GET, HEAD"));
@@ -35,11 +36,13 @@ pub async fn answer(gateway: &Gateway, path: &str, method: &Method) -> Result<An
     let (authenticated, anonymous) =
         tokio::join!(probe(&sessions.authenticated), probe(&sessions.anonymous));
     let keys = gateway.authenticator.ready();
+    let harmless = gateway.standing.is_harmless();
     let readiness = Readiness {
-        ready: authenticated && anonymous && keys.is_ok(),
+        ready: authenticated && anonymous && keys.is_ok() && harmless,
         authenticated: word(authenticated),
         anonymous: word(anonymous),
         keys: keys.map_or_else(|missing| format!("missing for {missing}"), |()| "ok".to_owned()),
+        roles: if harmless { "ok" } else { "harmful" },
     };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // invariant: a struct of strings always serialises.

@@ -50,6 +50,14 @@ pub fn write(event: &Event) {
         Event::CatalogRefreshFailed { reason } => {
             tracing::warn!(reason, "the catalogue could not be read again");
         }
+        Event::RolesHarmful { reason } => {
+            tracing::error!(reason, "a login role is no longer harmless; requests are refused");
+        }
+        Event::RolesMended => tracing::info!("the login roles are harmless again"),
+        Event::RoleCheckFailed { reason } => {
+            tracing::warn!(reason, "the login roles could not be looked at again");
+        }
+        Event::RoleWarning { warning } => tracing::warn!(warning, "login role"),
         Event::WaitingForDatabase { reason, limit } => {
             tracing::warn!(reason, ?limit, "waiting for the database");
         }

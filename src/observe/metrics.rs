@@ -52,6 +52,8 @@ pub struct Metrics {
     stopped: Family<StopLabels, Counter>,
     catalog_failures: Counter,
     connection_failures: Counter,
+    harmful_roles: Gauge,
+    role_check_failures: Counter,
     connections: Family<PoolLabels, Gauge<i64>>,
     waiting: Family<PoolLabels, Gauge<i64>>,
 }
@@ -71,6 +73,8 @@ impl Default for Metrics {
             stopped: Family::default(),
             catalog_failures: Counter::default(),
             connection_failures: Counter::default(),
+            harmful_roles: Gauge::default(),
+            role_check_failures: Counter::default(),
             connections: Family::default(),
             waiting: Family::default(),
         };
@@ -110,6 +114,16 @@ impl Metrics {
             "Connections of clients that could not be served, malformed HTTP among them",
             self.connection_failures.clone(),
         );
+        r.register(
+            "login_roles_harmful",
+            "1 while requests are refused because a login role is not harmless",
+            self.harmful_roles.clone(),
+        );
+        r.register(
+            "role_check_failures",
+            "Failures to look at the login roles again",
+            self.role_check_failures.clone(),
+        );
         r.register("connections", "Open database connections", self.connections.clone());
         r.register("waiting", "Requests waiting for a connection", self.waiting.clone());
     }
@@ -137,7 +151,18 @@ impl Metrics {
             Event::ConnectionFailed { .. } => {
                 self.connection_failures.inc();
             }
-            Event::WaitingForDatabase { .. } | Event::Draining { .. } => {}
+            Event::RolesHarmful { .. } => {
+                self.harmful_roles.set(1);
+            }
+            Event::RolesMended => {
+                self.harmful_roles.set(0);
+            }
+            Event::RoleCheckFailed { .. } => {
+                self.role_check_failures.inc();
+            }
+            Event::RoleWarning { .. }
+            | Event::WaitingForDatabase { .. }
+            | Event::Draining { .. } => {}
         }
     }
 

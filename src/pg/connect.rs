@@ -3,14 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::{md5_hash, sasl};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::config::{ChannelBinding, Host};
 use tokio_rustls::TlsConnector;
 
@@ -19,6 +19,7 @@ use super::cancel::CancelKey;
 use super::connection::Connection;
 use super::frame::{Reader, tag};
 use super::server_error::ServerError;
+use super::slots::Slots;
 use super::sql::OwnSql;
 use super::statements::Statements;
 use super::stream::Stream;
@@ -40,7 +41,15 @@ pub struct Connector {
     pub prepare: OwnSql,
     /// Limit on everything from the socket to `ReadyForQuery`, per host.
     pub timeout: Duration,
+    /// If there are any, each connection logs in as one of their roles and runs as the URL's.
+    pub slots: Option<Slots>,
 }
+
+/// SQLSTATE `too_many_connections`: of the server, or of a role with a connection limit.
+const TOO_MANY_CONNECTIONS: &str = "53300";
+/// The pause before all slots are tried again: a backend whose socket was closed has ended by then, unless
+/// it was at work.
+const SLOT_PAUSE: Duration = Duration::from_millis(20);
 
 /// One server, and how to talk to it.
 #[derive(Clone, Debug)]
@@ -65,11 +74,51 @@ struct Tls {
 impl Connector {
     /// Opens a connection to the first host that takes it and has the wanted session attributes.
     pub async fn connect(&self) -> Result<Connection, PgError> {
+        match &self.slots {
+            // Boxed: connecting is rare, and every request's future would have room for it.
+            None => Box::pin(self.connect_as(&self.url, None)).await,
+            Some(slots) => Box::pin(self.connect_in(slots)).await,
+        }
+    }
+
+    /// Tries one slot after the other: another gateway, or a backend that is about to end, may have one.
+    async fn connect_in(&self, slots: &Slots) -> Result<Connection, PgError> {
+        let base = self.url.user();
+        let began = Instant::now();
+        loop {
+            let mut occupied = Vec::new();
+            while let Some(slot) = slots.take() {
+                let url = self.url.with_user(&slot.login(base));
+                match self.connect_as(&url, Some(base)).await {
+                    Ok(mut connection) => {
+                        connection.hold(slot);
+                        return Ok(connection);
+                    }
+                    Err(PgError::Server(error)) if error.code == TOO_MANY_CONNECTIONS => {
+                        occupied.push(slot);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if began.elapsed() > self.timeout {
+                return Err(PgError::NoSlot(base.to_owned()));
+            }
+            drop(occupied);
+            sleep(SLOT_PAUSE).await;
+        }
+    }
+
+    async fn connect_as(
+        &self,
+        url: &ConnectUrl,
+        role: Option<&str>,
+    ) -> Result<Connection, PgError> {
         let mut last = PgError::NoHost("the URL names no host".to_owned());
-        for preferred_only in self.url.session_attributes().passes() {
-            for (host, port) in self.url.hosts() {
+        for preferred_only in url.session_attributes().passes() {
+            for (host, port) in url.hosts() {
                 let endpoint = self.endpoint(&host, port)?;
-                let attempt = timeout(self.timeout, self.log_in(&endpoint, *preferred_only)).await;
+                let login = self.log_in(&endpoint, url, role, *preferred_only);
+                let attempt = timeout(self.timeout, login).await;
                 match attempt {
                     Ok(Ok(connection)) => return Ok(connection),
                     Ok(Err(error)) => last = error,
@@ -109,12 +158,14 @@ impl Connector {
     async fn log_in(
         &self,
         endpoint: &Endpoint,
+        url: &ConnectUrl,
+        role: Option<&str>,
         preferred_only: bool,
     ) -> Result<Connection, PgError> {
         let stream = open_stream(endpoint).await?;
         let mut handshake = Handshake { stream, inbox: BytesMut::new(), outbox: BytesMut::new() };
-        handshake.start(&self.url, &self.settings)?;
-        handshake.authenticate(&self.url).await?;
+        handshake.start(url, role, &self.settings)?;
+        handshake.authenticate(url).await?;
         let started = handshake.until_ready().await?;
         if !started.satisfies(self.url.session_attributes(), preferred_only) {
             return Err(PgError::NoHost(
@@ -201,6 +252,7 @@ impl Handshake {
     fn start(
         &mut self,
         url: &ConnectUrl,
+        role: Option<&str>,
         settings: &[(&'static str, String)],
     ) -> Result<(), PgError> {
         let application = url.application_name().unwrap_or("rowgate");
@@ -210,6 +262,8 @@ impl Handshake {
             ("application_name", application),
         ];
         parameters.extend(settings.iter().map(|(name, value)| (*name, value.as_str())));
+        // As a start-up parameter it is what RESET ROLE falls back to (guc.c: the reset value).
+        parameters.extend(role.map(|role| ("role", role)));
         if let Some(options) = url.options() {
             parameters.push(("options", options));
         }

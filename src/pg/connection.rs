@@ -19,6 +19,7 @@ use super::PgError;
 use super::cancel::CancelKey;
 use super::frame::{self, Frame, tag};
 use super::server_error::ServerError;
+use super::slots::Slot;
 use super::sql::OwnSql;
 use super::statements::Statements;
 use super::stream::Stream;
@@ -63,6 +64,8 @@ pub struct Connection {
     /// The longest message that is taken in, in bytes.
     frame_limit: usize,
     connected_at: Instant,
+    /// The login role that nobody else has meanwhile.
+    slot: Option<Slot>,
 }
 
 /// The transaction status in `ReadyForQuery` when no transaction is open.
@@ -91,7 +94,19 @@ impl Connection {
             tainted: false,
             frame_limit: usize::MAX,
             connected_at: Instant::now(),
+            slot: None,
         }
+    }
+
+    /// Keeps the slot that this connection logged in with until it is closed.
+    pub fn hold(&mut self, slot: Slot) {
+        self.slot = Some(slot);
+    }
+
+    /// Whether this connection's login role has no other connection.
+    #[must_use]
+    pub fn has_slot(&self) -> bool {
+        self.slot.is_some()
     }
 
     /// The backend's process id: what a seal is bound to.

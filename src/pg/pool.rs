@@ -108,6 +108,7 @@ impl Pool {
         }
         match self.inner.get().await {
             Ok(object) => Ok(self.lease(object)),
+            Err(PoolError::Backend(PgError::NoSlot(_))) => Err(AcquireError::Busy),
             Err(PoolError::Backend(error)) => Err(AcquireError::Connect(error)),
             Err(_) => Err(AcquireError::Busy),
         }
@@ -214,8 +215,13 @@ async fn abandon(mut object: Object<Manager>, _cleanup: mpsc::Sender<()>, observ
     drop(Object::take(object));
 }
 
-/// Ends a backend that ignores its cancellation. A role may do that to backends of its own.
+/// Ends a backend that ignores its cancellation. A role may do that to backends of its own; a slot's role
+/// has its one connection already, and nobody else may. Closing the socket does the same a second later
+/// at most (`client_connection_check_interval`), also where EXECUTE on the function was revoked.
 async fn terminate(object: &Object<Manager>) {
+    if object.has_slot() {
+        return;
+    }
     let Some(pool) = Object::pool(object) else { return };
     let url = &pool.manager().connector.url;
     let _ = timeout(TERMINATE_TIMEOUT, async {

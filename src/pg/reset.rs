@@ -34,11 +34,12 @@ const STEPS: [OwnSql; 7] = [
 
 /// Releases session-level locks; seeds the random generator, which `DISCARD ALL` does not, so that nobody
 /// computes what others drew or will draw; and says whether all that is prepared is ours. The seed and the
-/// names are parameters: the text of a statement can be seen by others.
+/// names are parameters: the text of a statement can be seen by others. The function rather than the view,
+/// which hardening takes from the API roles.
 const FINISH: OwnSql = OwnSql(
     "select pg_catalog.pg_advisory_unlock_all() is null, \
      pg_catalog.setseed($1) is null, \
-     not exists (select from pg_catalog.pg_prepared_statements as s \
+     not exists (select from pg_catalog.pg_prepared_statement() as s \
                  where not pg_catalog.starts_with(s.name, $2))",
 );
 

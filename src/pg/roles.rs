@@ -1,14 +1,19 @@
 //! Whether a login role is harmless enough to run strangers' statements.
 //!
 //! Row-level security holds only for roles that cannot step around it. Asks the catalogue about the
-//! role that is logged in and about every role it is a member of, directly or not, inherited or not: a
-//! caller's `SET ROLE` reaches them all.
+//! role and about every role it is a member of, directly or not, inherited or not: a caller's
+//! `SET ROLE` reaches them all. Asks as well which settings the role logs in with ([`settings`]).
 
-use std::fmt;
+mod fault;
+pub mod settings;
+mod standing;
 
 use tokio_postgres::{Client, Row};
 
-use super::control;
+use super::{control, slots};
+pub use fault::{Fault, Power};
+use settings::{Effect, effect_of};
+pub use standing::Standing;
 
 /// Objects that a complaint names at most.
 const NAMED_OBJECTS: i64 = 3;
@@ -21,7 +26,7 @@ const PIN_SEARCH_PATH: &str = "set search_path to pg_catalog, pg_temp";
 /// Objects of temporary schemas do not count as owned; those of other databases are invisible from here.
 const REACHABLE_ROLES: &str = "\
     with recursive reachable (oid, through) as (
-        select oid, null::oid from pg_roles where rolname = session_user
+        select oid, null::oid from pg_roles where rolname = $3::text
         union
         select m.roleid, coalesce(r.through, m.roleid)
         from pg_auth_members m join reachable r on r.oid = m.member
@@ -33,7 +38,7 @@ const REACHABLE_ROLES: &str = "\
     )
     select r.rolname::text as name,
            coalesce(held.through, '') as through,
-           r.rolname = session_user as is_self,
+           r.rolname = $3::text as is_self,
            r.rolname = $1::text as is_authenticated,
            r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolcreatedb, r.rolreplication,
            r.rolname like 'pg\\_%' as is_predefined,
@@ -52,13 +57,21 @@ const REACHABLE_ROLES: &str = "\
 
 /// What is no reason to refuse, but gives a caller more room than needed.
 const PRIVILEGES: &str = "\
-    select has_database_privilege(current_database(), 'temporary'),
+    select has_database_privilege($1::text::name, current_database(), 'temporary'),
            array(
                select nspname::text from pg_namespace
                where nspname !~ '^pg_' and nspname <> 'information_schema'
-                 and has_schema_privilege(oid, 'create')
+                 and has_schema_privilege($1::text::name, oid, 'create')
                order by 1
            )";
+
+/// What the role's sessions start with, here and in every database, but for what a connection sets itself.
+const SETTINGS: &str = "\
+    select unnest(s.setconfig)
+    from pg_db_role_setting s
+    where s.setrole = (select oid from pg_roles where rolname = $1::text)
+      and s.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+    order by 1";
 
 /// Why a login role could not be found harmless.
 #[derive(Debug, thiserror::Error)]
@@ -69,40 +82,6 @@ pub enum RoleError {
     /// The role could do what no caller may do.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Harmful(Vec<Fault>),
-}
-
-/// What a login role can do that it must not be able to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The role that logs in.
-    pub login: String,
-    /// The role that has the power: the same, or one that it is a member of.
-    pub holder: String,
-    /// The role to revoke from the login so that it is no longer such a member; empty for the login.
-    pub through: String,
-    /// The power.
-    pub power: Power,
-}
-
-/// A power that steps around row-level security, or around the gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Power {
-    /// SUPERUSER.
-    Superuser,
-    /// BYPASSRLS.
-    BypassRls,
-    /// CREATEROLE.
-    CreateRole,
-    /// CREATEDB.
-    CreateDb,
-    /// REPLICATION.
-    Replication,
-    /// Owns these objects (the first few).
-    Owner(Vec<String>),
-    /// One of PostgreSQL's own `pg_…` roles.
-    Predefined,
-    /// The anonymous role may become the authenticated one.
-    Authenticated,
 }
 
 /// What was found about a login role.
@@ -127,6 +106,15 @@ impl RoleReport {
     }
 }
 
+/// A role that logs in, and what it may be a member of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The role.
+    pub name: String,
+    /// For the role of a slot: the role as which its requests run.
+    pub base: Option<String>,
+}
+
 /// Examines the role that `client` is logged in as. `authenticated` is the login of requests with a
 /// token: no other login may be a member of it. Sets the connection's `search_path`.
 ///
@@ -137,19 +125,57 @@ pub async fn verify_login_role(
     client: &Client,
     authenticated: &str,
 ) -> Result<RoleReport, RoleError> {
-    client.batch_execute(PIN_SEARCH_PATH).await?;
-    let roles = client.query(REACHABLE_ROLES, &[&authenticated, &NAMED_OBJECTS]).await?;
-    let login: String = roles.first().map(|row| row.get("name")).unwrap_or_default();
-    let faults = roles.iter().flat_map(|row| faults(&login, row)).collect();
-    let privileges = client.query_one(PRIVILEGES, &[]).await?;
-    let warnings = warnings(&login, privileges.get(0), privileges.get(1));
-    Ok(RoleReport { login, faults, warnings })
+    let row = client.query_one("select session_user::pg_catalog.text", &[]).await?;
+    verify_role(client, &Login { name: row.get(0), base: None }, authenticated).await
 }
 
-fn faults(login: &str, row: &Row) -> Vec<Fault> {
+/// As [`verify_login_role`], for any role, whoever `client` is logged in as.
+///
+/// # Errors
+///
+/// Only if the catalogue cannot be asked.
+pub async fn verify_role(
+    client: &Client,
+    login: &Login,
+    authenticated: &str,
+) -> Result<RoleReport, RoleError> {
+    client.batch_execute(PIN_SEARCH_PATH).await?;
+    let name = &login.name;
+    let roles = client.query(REACHABLE_ROLES, &[&authenticated, &NAMED_OBJECTS, name]).await?;
+    let mut report = RoleReport { login: name.clone(), ..RoleReport::default() };
+    if roles.is_empty() {
+        report.faults.push(own_fault(name, Power::Missing));
+        return Ok(report);
+    }
+    report.faults = roles.iter().flat_map(|row| faults(login, row)).collect();
+    let privileges = client.query_one(PRIVILEGES, &[name]).await?;
+    report.warnings = warnings(name, privileges.get(0), privileges.get(1));
+    for row in client.query(SETTINGS, &[name]).await? {
+        let entry: String = row.get(0);
+        let (setting, value) = entry.split_once('=').unwrap_or((&entry, ""));
+        match effect_of(setting, value, login.base.is_some()) {
+            Effect::Expected => {}
+            Effect::Warning(text) => report.warnings.push(format!(
+                "role {name:?} logs in with a setting of its own for {setting}, which {text}; \
+                 unless you made it, find out who did (a role may change its own settings)"
+            )),
+            Effect::Harm(harm) => report
+                .faults
+                .push(own_fault(name, Power::Setting { name: setting.to_owned(), harm })),
+        }
+    }
+    Ok(report)
+}
+
+fn own_fault(login: &str, power: Power) -> Fault {
+    Fault { login: login.to_owned(), holder: login.to_owned(), through: String::new(), power }
+}
+
+fn faults(login: &Login, row: &Row) -> Vec<Fault> {
     let (holder, through): (String, String) = (row.get("name"), row.get("through"));
     let is_self: bool = row.get("is_self");
     let owned: Vec<String> = row.get("owned");
+    let is_base = login.base.as_ref() == Some(&holder);
     let powers = [
         (row.get("rolsuper"), Power::Superuser),
         (row.get("rolbypassrls"), Power::BypassRls),
@@ -158,11 +184,12 @@ fn faults(login: &str, row: &Row) -> Vec<Fault> {
         (row.get("rolreplication"), Power::Replication),
         (!owned.is_empty(), Power::Owner(owned)),
         (!is_self && row.get("is_predefined"), Power::Predefined),
-        (!is_self && row.get("is_authenticated"), Power::Authenticated),
+        (!is_self && !is_base && row.get("is_authenticated"), Power::Authenticated),
+        (!is_self && slots::is_slot(&holder), Power::Slot),
     ];
     let held = powers.into_iter().filter(|(has, _)| *has).map(|(_, power)| power);
     let fault = |power| Fault {
-        login: login.to_owned(),
+        login: login.name.clone(),
         holder: holder.clone(),
         through: through.clone(),
         power,
@@ -189,68 +216,4 @@ fn warnings(login: &str, temporary: bool, creatable: Vec<String>) -> Vec<String>
         ));
     }
     warnings
-}
-
-/// A sentence: who, what, why that matters, what to do.
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { login, holder, through, power } = self;
-        write!(f, "role {login:?} ")?;
-        let is_self = login == holder;
-        if !is_self {
-            write!(f, "is a member of {holder:?}, which ")?;
-        }
-        match power {
-            Power::Superuser => f.write_str("is a superuser: no policy holds for it")?,
-            Power::BypassRls => f.write_str("has BYPASSRLS: no policy holds for it")?,
-            Power::CreateRole => {
-                f.write_str("has CREATEROLE: it can give itself other roles' rights")?;
-            }
-            Power::CreateDb => f.write_str("has CREATEDB: callers could fill the server")?,
-            Power::Replication => {
-                f.write_str("has REPLICATION: it can read every table's changes")?;
-            }
-            Power::Owner(objects) => write!(
-                f,
-                "owns {}: an owner passes its policies and can change them",
-                objects.join(", ")
-            )?,
-            Power::Predefined => {
-                f.write_str("is one of PostgreSQL's own roles with rights beyond tables")?;
-            }
-            Power::Authenticated => {
-                f.write_str(
-                    "runs the requests of users: one without a token could act as any of them",
-                )?;
-            }
-        }
-        if is_self {
-            write!(f, "; {}", self.remedy())
-        } else {
-            write!(f, "; revoke {through} from {login}")
-        }
-    }
-}
-
-impl Fault {
-    fn remedy(&self) -> String {
-        let login = &self.login;
-        match &self.power {
-            Power::Superuser => {
-                "let requests log in as a plain role of their own (`rowgate migrate` creates \
-                 authenticated and anonymous)"
-                    .to_owned()
-            }
-            Power::BypassRls => format!("alter role {login} nobypassrls"),
-            Power::CreateRole => format!("alter role {login} nocreaterole"),
-            Power::CreateDb => format!("alter role {login} nocreatedb"),
-            Power::Replication => format!("alter role {login} noreplication"),
-            Power::Owner(_) => {
-                format!(
-                    "reassign owned by {login} to another role, or log in as one that owns nothing"
-                )
-            }
-            Power::Predefined | Power::Authenticated => "log in as another role".to_owned(),
-        }
-    }
 }

@@ -230,6 +230,14 @@ impl ConnectUrl {
         other
     }
 
+    /// The same URL for another role with the same password.
+    #[must_use]
+    pub fn with_user(&self, user: &str) -> Self {
+        let mut other = self.clone();
+        other.base.user(user);
+        other
+    }
+
     /// Fills in a missing password from `PGPASSWORD` or the password file, as libpq does.
     #[must_use]
     pub fn or_password_from(self, environment: &dyn Fn(&str) -> Option<String>) -> Self {

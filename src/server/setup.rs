@@ -9,10 +9,10 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::ServeError;
-use crate::admit::Gate;
-use crate::admit::rules::Rules;
+use super::watch::RoleWatch;
+use crate::admit::{Gate, Rules};
 use crate::auth::Authenticator;
-use crate::config::{Config, DatabaseConfig, LimitsConfig, SealKeyConfig};
+use crate::config::{Config, DatabaseConfig, SealKeyConfig};
 use crate::http::Gateway;
 use crate::http::cors::Cors;
 use crate::observe::{Event, Observer};
@@ -20,7 +20,9 @@ use crate::pg::catalog::Catalog;
 use crate::pg::connect::Connector;
 use crate::pg::control::{self, ControlError};
 use crate::pg::pool::{Pool, PoolOptions};
-use crate::pg::roles;
+use crate::pg::roles::{self, Standing};
+use crate::pg::session_settings;
+use crate::pg::slots::Slots;
 use crate::pg::url::ConnectUrl;
 use crate::policy;
 use crate::session::seal::Sealer;
@@ -42,12 +44,16 @@ pub async fn gateway(
     let database = &config.database;
     let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
     let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
+    let mut watch = RoleWatch::new(database, observer.clone());
     let key = seal_key(&config).await?;
     for client in [&authenticated, &anonymous] {
         prove(client, &key).await?;
     }
+    watch.first(authenticated).await?;
+    let standing = Arc::new(Standing::default());
+    watch.spawn(&standing);
 
-    let gate = Arc::new(Gate::start(rules(&config.limits)).map_err(ServeError::Thread)?);
+    let gate = Arc::new(Gate::start(Rules::new(&config.limits)).map_err(ServeError::Thread)?);
     let catalog =
         Catalog::load(database.authenticated.clone(), Arc::clone(&gate), observer.clone())
             .await
@@ -76,7 +82,7 @@ pub async fn gateway(
         },
     };
     let cors = Cors::new(&config.cors);
-    Ok((Gateway { config, authenticator, sessions, observer, cors }, cleanups))
+    Ok((Gateway { config, authenticator, sessions, standing, observer, cors }, cleanups))
 }
 
 /// Connects as a login role, waiting for a database that is still starting, and makes sure that the
@@ -165,16 +171,6 @@ fn subject_key(seal: &SealKeyConfig) -> [u8; 32] {
     derived
 }
 
-fn rules(limits: &LimitsConfig) -> Rules {
-    Rules {
-        kinds: limits.statements,
-        extra: limits.allow_statements.iter().copied().collect(),
-        functions: limits.allow_functions.iter().cloned().collect(),
-        relations: limits.allow_relations.iter().cloned().collect(),
-        statement_bytes: limits.statement_bytes,
-    }
-}
-
 fn pool_options(database: &DatabaseConfig) -> PoolOptions {
     PoolOptions {
         size: database.pool_size,
@@ -184,37 +180,19 @@ fn pool_options(database: &DatabaseConfig) -> PoolOptions {
     }
 }
 
-/// Settings that the answers depend on, or that bound what a session can do. Sent at start-up they win
-/// over settings of the role and database, and survive RESET ALL.
 fn connector(config: &Config, url: &ConnectUrl) -> Connector {
     let backstop = (config.limits.deadline + BACKSTOP).as_millis().to_string();
-    let fixed = [
-        ("client_encoding", "UTF8"),
-        ("DateStyle", "ISO, MDY"),
-        ("IntervalStyle", "postgres"),
-        ("TimeZone", "UTC"),
-        ("bytea_output", "hex"),
-        ("extra_float_digits", "1"),
-        ("row_security", "on"),
-        ("standard_conforming_strings", "on"),
-        ("default_transaction_isolation", "read committed"),
-        ("default_transaction_read_only", "off"),
-        ("default_transaction_deferrable", "off"),
-        ("client_connection_check_interval", "1000"),
-    ];
-    let settings = fixed
+    let configured = [config.database.search_path.clone(), backstop.clone(), backstop];
+    let settings = session_settings::FIXED
         .map(|(name, value)| (name, value.to_owned()))
         .into_iter()
-        .chain([
-            ("search_path", config.database.search_path.clone()),
-            ("statement_timeout", backstop.clone()),
-            ("idle_in_transaction_session_timeout", backstop),
-        ])
+        .chain(session_settings::CONFIGURED.into_iter().zip(configured))
         .collect();
     Connector {
         url: url.clone(),
         settings,
         prepare: pipeline::OPEN,
         timeout: config.database.connect_timeout,
+        slots: config.database.slots.map(Slots::new),
     }
 }

@@ -236,6 +236,59 @@ async fn check_names_everything_that_is_wrong_at_once() {
 }
 
 #[tokio::test]
+async fn check_says_of_each_protection_where_it_rests_now_and_what_remains() {
+    let (database, issuer) = (cluster::fresh_database().await, FakeIssuer::start().await);
+    let owner = database.owner().await;
+    owner
+        .batch_execute(
+            "create table open_to_all (id int); grant select on open_to_all to anonymous",
+        )
+        .await
+        .unwrap();
+    let ask = async |arguments: &[&str]| check(environment(&database, &issuer), arguments).await.1;
+
+    let before = ask(&[]).await;
+    let locks = "protection: ending and cancelling other callers' statements · rests on";
+    assert!(has(&before, "warning", &format!("{locks} the gateway's admission")), "{before}");
+    let rows = "protection: reading rows past row-level security · rests on nothing";
+    assert!(has(&before, "warning", rows), "{before}");
+    assert!(has(&before, "warning", "would change: table public.open_to_all"), "{before}");
+    assert!(has(&before, "ok", "being somebody else · rests in the database"), "{before}");
+    assert!(!before.contains("limits.statements"), "{before}");
+
+    let everything = ask(&["--set", "limits.statements=all"]).await;
+    let words = "rests on nothing, with limits.statements";
+    assert!(has(&everything, "warning", words), "{everything}");
+
+    owner.batch_execute("revoke all on open_to_all from anonymous").await.unwrap();
+    let superuser = database.superuser().await;
+    let revoke = "revoke execute on function pg_cancel_backend(int), pg_terminate_backend(int, bigint) from public";
+    superuser.batch_execute(revoke).await.unwrap();
+    let after = ask(&[]).await;
+    for words in ["reading rows past row-level security", "ending and cancelling"] {
+        let line = after.lines().find(|line| line.contains(words)).unwrap();
+        assert!(line.starts_with("ok") && line.contains("rests in the database"), "{line}");
+        assert!(line.contains("remains: "), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn check_warns_of_a_server_that_logs_what_callers_send() {
+    let (database, issuer) = (cluster::fresh_database().await, FakeIssuer::start().await);
+    let superuser = database.superuser().await;
+    let ask = async || check(environment(&database, &issuer), &[]).await.1;
+    let set = |setting: &str| format!("alter database {} set {setting}", database.name);
+    assert!(has(&ask().await, "ok", "log: the server writes no parameters"));
+    superuser.batch_execute(&set("log_statement = 'all'")).await.unwrap();
+    superuser.batch_execute(&set("log_parameter_max_length = -1")).await.unwrap();
+    assert!(has(&ask().await, "warning", "log_parameter_max_length = 0"));
+    superuser.batch_execute(&set("log_parameter_max_length = 0")).await.unwrap();
+    assert!(has(&ask().await, "ok", "log: the server writes no parameters"));
+    superuser.batch_execute(&set("log_parameter_max_length_on_error = -1")).await.unwrap();
+    assert!(has(&ask().await, "warning", "log_parameter_max_length_on_error = 0"));
+}
+
+#[tokio::test]
 async fn check_tells_a_database_that_is_not_migrated_and_one_that_is_not_there() {
     let issuer = FakeIssuer::start().await;
     let empty = cluster::empty_database().await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_postgres::{Client, config::Host};
 
 use super::findings::Findings;
+use super::protections;
 use crate::config::{Config, SealKeyConfig};
 use crate::pg::control;
 use crate::pg::roles::{self, RoleError};
@@ -36,6 +37,8 @@ pub(super) async fn check(findings: &mut Findings, config: &Config) {
     if let Some(client) = &authenticated {
         check_server(findings, client, config.database.pool_size).await;
         check_clock(findings, client).await;
+        protections::check_logging(findings, client).await;
+        protections::check_slots(findings, config, client).await;
     }
     let Some(key) = config.seal.key.as_ref().or(key.as_ref()) else { return };
     for client in [authenticated, anonymous].into_iter().flatten() {

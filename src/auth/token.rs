@@ -130,7 +130,7 @@ fn parse_header(encoded: &str) -> Result<Header, AuthError> {
 }
 
 /// RFC 8725 §3.11: an issuer signs other things than access tokens with the same key (logout tokens,
-/// security events, DPoP proofs), and types them `…+jwt`. `JWT`, `at+jwt` (RFC 9068), and words that are
+/// security events, `DPoP` proofs), and types them `…+jwt`. `JWT`, `at+jwt` (RFC 9068), and words that are
 /// no such type (RFC 7515 leaves `typ` to the application) pass; `application/` may be left out.
 fn is_for_something_else(typ: &Value) -> bool {
     let Some(typ) = typ.as_str() else { return true };

@@ -21,7 +21,9 @@ mod report;
 mod run;
 mod seal_key;
 mod source;
-mod split;
+/// Public for the fuzzer only.
+#[doc(hidden)]
+pub mod split;
 mod state;
 
 use tokio_postgres::Client;

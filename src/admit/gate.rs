@@ -20,7 +20,7 @@ use crate::config::StatementKinds;
 use crate::pg::sql::CallerSql;
 
 /// The parser's stack in bytes; only what a statement really needs of it becomes memory.
-const STACK: usize = 256 * 1024 * 1024;
+pub const STACK: usize = 256 * 1024 * 1024;
 /// Statements that may wait for the parser in each of its two queues. More are refused, rather than kept in
 /// memory.
 const WAITING: usize = 256;

@@ -37,8 +37,9 @@ pub enum AuthError {
     /// The claims cannot be used, whatever the signature says.
     #[error("the token's claims are not usable: {0}")]
     Claims(&'static str),
-    /// The issuer is configured, but no key of it could be loaded so far.
-    #[error("no keys of the issuer {issuer} could be loaded yet; try again later")]
+    /// The issuer is configured, but its keys could not be loaded so far, or could not be loaded anew
+    /// for a token with an unknown `kid`.
+    #[error("the keys of the issuer {issuer} cannot be fetched at present; try again later")]
     KeysUnavailable {
         /// The issuer as configured.
         issuer: Arc<str>,

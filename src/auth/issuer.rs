@@ -11,7 +11,7 @@ use super::claims::ClaimRules;
 use super::error::{AuthError, AuthSetupError};
 use super::jwks::{self, Fetcher};
 use super::keys::{Fingerprint, Selection, VerifyingKey};
-use super::store::{KeySource, KeyStore};
+use super::store::{KeySource, KeyStore, Refetch};
 use super::token::Header;
 use crate::config::IssuerConfig;
 use crate::observe::Observer;
@@ -122,15 +122,19 @@ impl Issuer {
         if !self.algorithms.contains(&header.algorithm) {
             return Err(AuthError::AlgorithmNotAllowed);
         }
+        let unavailable = || AuthError::KeysUnavailable { issuer: Arc::clone(self.name()) };
         if !self.has_keys() {
-            return Err(AuthError::KeysUnavailable { issuer: Arc::clone(self.name()) });
+            return Err(unavailable());
         }
         match self.select(header) {
             // A token without a key id cannot show that a newer key exists.
-            Err(AuthError::UnknownKey)
-                if header.key_id.is_some() && self.keys.refetched().await =>
-            {
-                self.select(header)
+            Err(AuthError::UnknownKey) if header.key_id.is_some() => {
+                let refetch = self.keys.refetch().await;
+                match self.select(header) {
+                    // The key may exist by now: nobody can tell, so it is not the token's fault.
+                    Err(AuthError::UnknownKey) if refetch == Refetch::Failed => Err(unavailable()),
+                    selected => selected,
+                }
             }
             selected => selected,
         }

@@ -35,8 +35,10 @@ pub(super) const MAX_REFRESH: Duration = Duration::from_hours(1);
 pub(super) const MIN_RETRY: Duration = Duration::from_secs(1);
 /// Longest wait after a failed refresh.
 pub(super) const MAX_RETRY: Duration = Duration::from_mins(1);
-/// An issuer is asked for an unknown key id at most once in this time, whatever tokens come.
-pub(super) const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(30);
+/// An issuer is asked for an unknown key id at most once in this time, whatever tokens come. It is also
+/// how long strangers who use up that allowance can keep out tokens signed with a key that has just been
+/// published, and so it is short: six small requests a minute burden no issuer.
+pub(super) const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the request that has an unknown key id waits for the answer.
 pub(super) const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(3);
 

@@ -115,6 +115,7 @@ impl KeySet {
         let keys = set
             .keys
             .into_iter()
+            .filter(|key| !is_private(key))
             .filter_map(|key| serde_json::from_value::<Jwk>(key).ok())
             .filter_map(|jwk| VerifyingKey::from_jwk(&jwk, allowed))
             .map(Arc::new)
@@ -156,6 +157,13 @@ impl KeySet {
     }
 }
 
+/// RFC 7518 §6: members of private and of shared keys. With a key set that shows one of them, everybody
+/// who can read it can sign.
+fn is_private(key: &Value) -> bool {
+    const SECRET: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+    SECRET.iter().any(|name| key.get(name).is_some())
+}
+
 /// RFC 7517 §4.2 and §4.3: `use` and `key_ops`, where given, say what a key is for.
 fn is_for_verifying(jwk: &Jwk) -> bool {
     let used = jwk.common.public_key_use.as_ref();
@@ -189,6 +197,9 @@ impl Material {
             AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
                 let bytes = URL_SAFE_NO_PAD.decode(&pair.x).ok()?;
                 ParsedPublicKey::new(&ED25519, &bytes).ok()?;
+                if has_small_order(&bytes) {
+                    return None;
+                }
                 let decoding = DecodingKey::from_ed_der(&bytes);
                 Some(Self { bytes, decoding, algorithms: &[Algorithm::EdDSA] })
             }
@@ -225,6 +236,26 @@ impl Material {
         let decoding = DecodingKey::from_ec_der(&bytes);
         Some(Self { bytes, decoding, algorithms })
     }
+}
+
+/// Whether an Ed25519 key is one of the points (in any encoding, RFC 8032 §5.1.3) with which a signature
+/// that anybody can write down fits a good part of all messages.
+fn has_small_order(encoded: &[u8]) -> bool {
+    const SIGN: u8 = 0x80;
+    /// The `y` of the points of order 8: one, and its negative.
+    const ORDER_8: [[u8; 32]; 2] = [
+        *b"\x26\xe8\x95\x8f\xc2\xb2\x27\xb0\x45\xc3\xf4\x89\xf2\xef\x98\xf0\
+           \xd5\xdf\xac\x05\xd3\xc6\x33\x39\xb1\x38\x02\x88\x6d\x53\xfc\x05",
+        *b"\xc7\x17\x6a\x70\x3d\x4d\xd8\x4f\xba\x3c\x0b\x76\x0d\x10\x67\x0f\
+           \x2a\x20\x53\xfa\x2c\x39\xcc\xc6\x4e\xc7\xfd\x77\x92\xac\x03\x7a",
+    ];
+    let Ok(mut y) = <[u8; 32]>::try_from(encoded) else { return true };
+    y[31] &= !SIGN;
+    // 0 and 1; p - 1, p and p + 1, where p = 2^255 - 19.
+    let small = y[0] <= 1 && y[1..].iter().all(|byte| *byte == 0);
+    let near_p =
+        (0xec..=0xee).contains(&y[0]) && y[1..31].iter().all(|byte| *byte == 0xff) && y[31] == 0x7f;
+    small || near_p || ORDER_8.contains(&y)
 }
 
 /// RFC 7518 §6.2.1.2: coordinates have the full length of the curve's field. The result is the

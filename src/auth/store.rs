@@ -52,6 +52,21 @@ struct Progress {
     failure: Option<String>,
 }
 
+/// How asking for fresh keys ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refetch {
+    /// The keys are what the issuer published a moment ago.
+    Fresh,
+    /// The issuer could not be asked: what it publishes now is not known.
+    Failed,
+}
+
+impl Progress {
+    fn verdict(&self) -> Refetch {
+        if self.failure.is_some() { Refetch::Failed } else { Refetch::Fresh }
+    }
+}
+
 impl KeyStore {
     /// Begins to fetch at once, in the background, until dropped.
     pub(super) fn start(
@@ -88,12 +103,15 @@ impl KeyStore {
     }
 
     /// Has the keys fetched once more because a token named an unknown one, and waits for it, at most
-    /// [`jwks::UNKNOWN_KEY_WAIT`]. False at once if the issuer was asked too recently.
-    pub(super) async fn refetched(&self) -> bool {
-        let Some(demand) = self.demand() else { return false };
+    /// [`jwks::UNKNOWN_KEY_WAIT`]. Does not wait if the issuer was asked too recently.
+    pub(super) async fn refetch(&self) -> Refetch {
         let mut progress = self.shared.progress.subscribe();
+        let Some(demand) = self.demand() else { return progress.borrow().verdict() };
         let answered = progress.wait_for(|progress| progress.answered >= demand);
-        matches!(tokio::time::timeout(jwks::UNKNOWN_KEY_WAIT, answered).await, Ok(Ok(_)))
+        match tokio::time::timeout(jwks::UNKNOWN_KEY_WAIT, answered).await {
+            Ok(Ok(progress)) => progress.verdict(),
+            _ => Refetch::Failed,
+        }
     }
 
     /// The number of the fetch to wait for: the one that is under way, or a new one if the last was

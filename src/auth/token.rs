@@ -25,6 +25,11 @@ pub(super) struct Header {
     pub(super) key_id: Option<String>,
 }
 
+/// Members of a header after which the payload would have to be read in another way: extensions that must
+/// be understood (RFC 7515 §4.1.11), an unencoded payload (RFC 7797, which forbids it for JWTs), and what
+/// belongs to encrypted tokens (RFC 7516 §4.1). None is understood here.
+const READ_OTHERWISE: [&str; 4] = ["crit", "b64", "zip", "enc"];
+
 /// A token of the right shape about which nothing is known yet. Apart from what is needed to find the
 /// key, its content is out of reach.
 pub(super) struct UnverifiedToken<'a> {
@@ -98,12 +103,16 @@ fn parse_header(encoded: &str) -> Result<Header, AuthError> {
         .ok()
         .and_then(|bytes| claims::parse_object(&bytes))
         .ok_or(AuthError::Malformed("the token's header is not base64url of a JSON object"))?;
-    // RFC 7515 §4.1.11: a header that must be understood and is not means refusal. None is understood.
-    if members.contains_key("crit") {
-        return Err(AuthError::Malformed("the token's header uses `crit`, which is not supported"));
+    if READ_OTHERWISE.iter().any(|name| members.contains_key(*name)) {
+        return Err(AuthError::Malformed(
+            "the token's header uses `crit`, `b64`, `zip` or `enc`, which are not supported",
+        ));
     }
     if members.get("cty").is_some_and(is_jwt_content) {
         return Err(AuthError::Malformed("the token contains another token (nested JWT)"));
+    }
+    if members.get("typ").is_some_and(is_for_something_else) {
+        return Err(AuthError::Malformed("the token's `typ` says that it is no access token"));
     }
     let key_id = match members.get("kid") {
         None => None,
@@ -118,6 +127,16 @@ fn parse_header(encoded: &str) -> Result<Header, AuthError> {
         .ok_or(AuthError::Malformed("the token's header has no `alg`"))?;
     let algorithm = Algorithm::from_str(algorithm).map_err(|_| AuthError::AlgorithmNotAllowed)?;
     Ok(Header { algorithm, key_id })
+}
+
+/// RFC 8725 §3.11: an issuer signs other things than access tokens with the same key (logout tokens,
+/// security events, `DPoP` proofs), and types them `…+jwt`. `JWT`, `at+jwt` (RFC 9068), and words that are
+/// no such type (RFC 7515 leaves `typ` to the application) pass; `application/` may be left out.
+fn is_for_something_else(typ: &Value) -> bool {
+    let Some(typ) = typ.as_str() else { return true };
+    let typ = typ.to_ascii_lowercase();
+    let typ = typ.strip_prefix("application/").unwrap_or(&typ);
+    typ.ends_with("+jwt") && typ != "at+jwt"
 }
 
 /// RFC 7519 §5.2: `cty` is `JWT` exactly when the payload is itself a token. RFC 7515 §4.1.10 lets
@@ -156,7 +175,7 @@ mod tests {
 
     #[test]
     fn well_formed_token_is_taken_apart() {
-        assert_eq!(error_of(&with_header(&json!({ "alg": "RS256", "kid": "k", "typ": 7 }))), None);
+        assert_eq!(error_of(&with_header(&json!({ "alg": "RS256", "kid": "k", "x": 7 }))), None);
     }
 
     #[test]
@@ -174,6 +193,13 @@ mod tests {
             json!({ "alg": "RS256", "kid": null }),
             json!({ "alg": "RS256", "crit": ["exp"] }),
             json!({ "alg": "RS256", "crit": null }),
+            json!({ "alg": "RS256", "b64": false }),
+            json!({ "alg": "RS256", "b64": true }),
+            json!({ "alg": "RS256", "zip": "DEF" }),
+            json!({ "alg": "RS256", "enc": "A256GCM" }),
+            json!({ "alg": "RS256", "typ": 7 }),
+            json!({ "alg": "RS256", "typ": "logout+jwt" }),
+            json!({ "alg": "RS256", "typ": "application/DPoP+JWT" }),
             json!({ "alg": "RS256", "cty": "JWT" }),
             json!({ "alg": "RS256", "cty": "application/jwt" }),
             json!({ "alg": "RS256", "cty": 1 }),
@@ -182,6 +208,13 @@ mod tests {
         ] {
             let error = error_of(&with_header(&header));
             assert!(matches!(error, Some(AuthError::Malformed(_))), "{header}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn types_of_access_tokens_and_words_that_are_no_type_of_token_pass() {
+        for typ in ["JWT", "jwt", "at+jwt", "application/AT+JWT", "JOSE", "", "x"] {
+            assert_eq!(error_of(&with_header(&json!({ "alg": "RS256", "typ": typ }))), None);
         }
     }
 

@@ -130,7 +130,8 @@ impl Encoded {
 }
 
 /// The best coding that `Accept-Encoding` asks for; none if it likes unencoded answers better.
-fn choose(accepted: &str) -> Option<Coding> {
+#[must_use]
+pub fn choose(accepted: &str) -> Option<Coding> {
     let best = PREFERENCE
         .into_iter()
         .map(|coding| (coding, weight(accepted, |name| coding.is_called(name)).unwrap_or(0)))

@@ -1,7 +1,7 @@
 //! `POST /sql`: SQL over HTTP, as the serverless drivers of Neon speak it.
 
-mod options;
-mod payload;
+pub mod options;
+pub mod payload;
 
 use std::sync::Arc;
 use std::time::Duration;

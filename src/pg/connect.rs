@@ -176,6 +176,10 @@ impl Connector {
         let mut connection =
             Connection::new(handshake.stream, handshake.inbox, key, Statements::new()?);
         connection.prepare_own(self.prepare).await?;
+        // Only a server that is broken is in a transaction by now, and whoever leases this must not be.
+        if !connection.is_idle() {
+            return Err(PgError::Protocol("a transaction that nobody began"));
+        }
         Ok(connection)
     }
 }

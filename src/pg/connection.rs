@@ -26,6 +26,9 @@ use super::stream::Stream;
 
 /// What one read asks the kernel for, in bytes.
 const READ_CHUNK: usize = 16 * 1024;
+/// The longest message that is taken in before a request says what it may take: an answer to a statement
+/// of our own, or an error, in bytes.
+const LONGEST_OWN_MESSAGE: usize = 64 * 1024;
 /// Buffers that grew beyond this many bytes are given back after the request.
 const KEEP_BUFFER: usize = 256 * 1024;
 
@@ -92,7 +95,7 @@ impl Connection {
             statements,
             own_statement: Arc::from(""),
             tainted: false,
-            frame_limit: usize::MAX,
+            frame_limit: LONGEST_OWN_MESSAGE,
             connected_at: Instant::now(),
             slot: None,
         }

@@ -110,12 +110,20 @@ impl ServerError {
     }
 
     /// Takes the names of our prepared statements out of the message: they are nobody's business, and
-    /// differ from one use of a statement to the next.
+    /// differ from one use of a statement to the next. `prefix` consists of hexadecimal digits.
+    ///
+    /// Takes time linear in the message: a caller who reads the names in the catalogue can have the server
+    /// repeat one in a message as long as an answer may be.
     pub fn hide_names(&mut self, prefix: &str) {
-        while let Some(start) = self.message.find(prefix) {
-            let name = &self.message[start..];
-            let end = name.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(name.len());
-            self.message.replace_range(start..start + end, "");
+        let mut rest = self.message.as_str();
+        let mut shown = String::new();
+        while let Some(start) = rest.find(prefix) {
+            shown.push_str(&rest[..start]);
+            rest = rest[start..].trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        }
+        if rest.len() < self.message.len() {
+            shown.push_str(rest);
+            self.message = shown;
         }
     }
 
@@ -142,5 +150,32 @@ impl ServerError {
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         matches!(self.severity.as_deref(), Some("FATAL" | "PANIC"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn shown(message: &str) -> String {
+        let mut error = ServerError::raised("26000", message, "");
+        error.hide_names("00ab");
+        error.message
+    }
+
+    #[test]
+    fn names_of_our_statements_are_left_out_of_messages() {
+        assert_eq!(shown("statement \"00ab1f\" does not exist"), "statement \"\" does not exist");
+        assert_eq!(shown("00ab1 00ab00ab2 00a 00ab"), "  00a ");
+        assert_eq!(shown("nothing of ours"), "nothing of ours");
+    }
+
+    #[test]
+    fn message_full_of_names_is_dealt_with_in_passing() {
+        let (message, began) = ("00ab1 ".repeat(500_000), Instant::now());
+        assert_eq!(shown(&message).len(), 500_000);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }

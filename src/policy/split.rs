@@ -6,7 +6,7 @@
 
 /// One statement of a file, without its semicolon.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Statement<'a> {
+pub struct Statement<'a> {
     /// From its first word on; comments before it are left out.
     pub text: &'a str,
     /// Line of the first word, counted from 1.
@@ -23,7 +23,8 @@ const CONTROL_WORDS: [&str; 7] =
 const LEADING_WORDS: usize = 4;
 
 /// The statements of `sql` in order. Empty ones are left out.
-pub(super) fn statements(sql: &str) -> Vec<Statement<'_>> {
+#[must_use]
+pub fn statements(sql: &str) -> Vec<Statement<'_>> {
     let mut splitter = Splitter { sql, at: 0, found: Vec::new() };
     while splitter.statement() {}
     splitter.found
@@ -39,8 +40,10 @@ struct Splitter<'a> {
 #[derive(Default)]
 struct Progress {
     words: Vec<String>,
+    /// Whether the last word was `begin`.
+    after_begin: bool,
     parentheses: usize,
-    /// Open `begin`s and `case`s of a body in SQL-standard form.
+    /// Open `begin atomic` and `case`s of a body in SQL-standard form.
     blocks: usize,
 }
 
@@ -59,12 +62,13 @@ impl Progress {
         let word = word.to_ascii_lowercase();
         if self.is_routine() {
             match word.as_str() {
-                "begin" => self.blocks += 1,
+                "atomic" if self.after_begin => self.blocks += 1,
                 "case" if self.blocks > 0 => self.blocks += 1,
                 "end" => self.blocks = self.blocks.saturating_sub(1),
                 _ => {}
             }
         }
+        self.after_begin = word == "begin";
         if self.words.len() < LEADING_WORDS {
             self.words.push(word);
         }
@@ -92,7 +96,8 @@ impl<'a> Splitter<'a> {
             }
             self.token(byte, &mut progress);
         }
-        let text = self.sql[start..self.at].trim_end();
+        let text =
+            self.sql[start..self.at].trim_end_matches(|c| u8::try_from(c).is_ok_and(is_space));
         if !text.is_empty() {
             self.found.push(Statement {
                 text,
@@ -142,7 +147,7 @@ impl<'a> Splitter<'a> {
             match byte {
                 b'-' if self.peek(1) == Some(b'-') => self.line_comment(),
                 b'/' if self.peek(1) == Some(b'*') => self.block_comment(),
-                _ if byte.is_ascii_whitespace() => self.at += 1,
+                _ if is_space(byte) => self.at += 1,
                 _ => return,
             }
         }
@@ -157,7 +162,7 @@ impl<'a> Splitter<'a> {
 
     fn line_comment(&mut self) {
         let rest = &self.sql[self.at..];
-        self.at += rest.find('\n').unwrap_or(rest.len());
+        self.at += rest.find(['\n', '\r']).unwrap_or(rest.len());
     }
 
     /// Comments nest.
@@ -205,6 +210,11 @@ impl<'a> Splitter<'a> {
         }
         self.at += rest[tag.len()..].find(tag).map_or(rest.len(), |at| at + 2 * tag.len());
     }
+}
+
+/// scan.l: `space`.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == b'\x0b'
 }
 
 fn is_word_start(byte: u8) -> bool {

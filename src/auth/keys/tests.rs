@@ -78,6 +78,11 @@ fn unusable_keys_are_left_out_and_the_good_one_stays() {
         json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AA" }),
         json!({ "kty": "OKP", "crv": "X25519", "x": URL_SAFE_NO_PAD.encode([1; 32]) }),
         json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([1; 31]) }),
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([0; 32]) }),
+        with(ed25519(), &json!({ "d": "AA" })),
+        with(rsa(2048), &json!({ "d": "AA" })),
+        with(rsa(2048), &json!({ "qi": null })),
+        with(ec("P-256"), &json!({ "k": "AA" })),
         json!({ "kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA" }),
         rsa(1024),
         rsa(2040),
@@ -100,6 +105,27 @@ fn unusable_keys_are_left_out_and_the_good_one_stays() {
     for key in broken {
         assert!(set(std::slice::from_ref(&key)).is_empty(), "{key}");
         assert_eq!(set(&[key.clone(), ed25519()]).len(), 1, "{key}");
+    }
+}
+
+#[test]
+fn ed25519_keys_of_small_order_are_left_out_though_the_library_would_take_them() {
+    let ends = |first: u8, middle: u8, last: u8| [&[first][..], &[middle; 30], &[last]].concat();
+    let order_8 = hex::decode("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a");
+    let points = [
+        ends(0, 0, 0),
+        ends(1, 0, 0),
+        ends(1, 0, 0x80),
+        ends(0xec, 0xff, 0x7f),
+        ends(0xed, 0xff, 0xff),
+        ends(0xee, 0xff, 0x7f),
+        order_8.unwrap(),
+    ];
+    for point in points {
+        assert!(ParsedPublicKey::new(&ED25519, &point).is_ok(), "{point:02x?}");
+        let x = URL_SAFE_NO_PAD.encode(&point);
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+        assert!(set(&[key]).is_empty(), "{point:02x?}");
     }
 }
 

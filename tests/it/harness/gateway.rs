@@ -113,7 +113,15 @@ impl TestGateway {
 
     /// On a database of the test's own.
     pub async fn on(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
-        let issuer = FakeIssuer::start().await;
+        Self::believing(FakeIssuer::start().await, database, change).await
+    }
+
+    /// With an issuer that was prepared beforehand.
+    pub async fn believing(
+        issuer: FakeIssuer,
+        database: TestDatabase,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = config(&database, &issuer);
         change(&mut config);
         let server = Server::bind(config, Observer::default()).await.unwrap();

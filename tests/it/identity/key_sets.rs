@@ -63,7 +63,8 @@ async fn outage_keeps_the_keys() {
 
         issuer.behave(outage.clone());
         let unknown = issuer.token("alice").kid("unknown").sign();
-        assert_eq!(refusal(&auth, &unknown).await, AuthError::UnknownKey, "{outage:?}");
+        let error = refusal(&auth, &unknown).await;
+        assert_eq!((error.code(), error.status()), ("RG5031", 503), "{outage:?}");
 
         assert!(issuer.fetches() >= 2, "{outage:?}: the outage was not seen");
         accepted(&auth, &remembered).await;
@@ -214,8 +215,42 @@ async fn only_the_request_with_the_unknown_key_waits_and_not_for_ever() {
     assert!(!waiting.is_finished());
 
     let (error, waited) = waiting.await.unwrap();
-    assert_eq!(error, AuthError::UnknownKey);
+    assert_eq!(error.code(), "RG5031");
     assert!(waited < Duration::from_secs(3) + AT_ONCE, "{waited:?}");
+}
+
+#[tokio::test]
+async fn whether_an_unknown_key_exists_is_answered_again_as_soon_as_the_issuer_is() {
+    let (issuer, auth) = issuer_and_authenticator().await;
+    issuer.behave(Behaviour::Status(500));
+    let unknown = issuer.token("alice").kid("unknown").sign();
+    assert_eq!(refusal(&auth, &unknown).await.status(), 503);
+    // The allowance is used up, but what the issuer publishes is still not known.
+    assert_eq!(refusal(&auth, &unknown).await.status(), 503);
+
+    issuer.behave(Behaviour::Normal);
+    issuer.rotate();
+    let (deadline, new) = (Instant::now() + Duration::from_secs(8), issuer.token("alice").sign());
+    while authenticate(&auth, &new).await.is_err() {
+        assert!(Instant::now() < deadline, "the failed fetch is not repeated");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(refusal(&auth, &unknown).await, AuthError::UnknownKey);
+}
+
+#[tokio::test]
+async fn strangers_keep_a_new_key_out_for_seconds_only() {
+    let (issuer, auth) = issuer_and_authenticator().await;
+    let stranger = issuer.token("stranger").kid("made-up").sign();
+    assert_eq!(refusal(&auth, &stranger).await, AuthError::UnknownKey);
+    issuer.rotate();
+    let new = issuer.token("alice").alg(Algorithm::EdDSA).sign();
+    let began = Instant::now();
+    while authenticate(&auth, &new).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(12));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(issuer.fetches(), 3, "one at the start, one for the stranger, one for alice");
 }
 
 #[tokio::test]

@@ -117,6 +117,34 @@ impl TokenBuilder {
         sign(self.message(), &secret, Algorithm::HS256)
     }
 
+    /// Properly signed, with these bytes as header and payload.
+    pub fn sign_bytes(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+        let (header, payload) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        self.sign_parts(&header, &payload)
+    }
+
+    /// Properly signed, with these texts before and after the first dot.
+    pub fn sign_parts(&self, header: &str, payload: &str) -> String {
+        let key = &self.keys.for_algorithm(self.algorithm).encoding;
+        sign(format!("{header}.{payload}"), key, self.algorithm)
+    }
+
+    /// The header as JSON.
+    pub fn header_json(&self) -> String {
+        Value::Object(self.header.clone()).to_string()
+    }
+
+    /// The claims as JSON.
+    pub fn claims_json(&self) -> String {
+        Value::Object(self.claims.clone()).to_string()
+    }
+
+    /// Forged: an HMAC with `secret`.
+    pub fn sign_with_secret(mut self, algorithm: Algorithm, secret: &[u8]) -> String {
+        self.header.insert("alg".into(), json!(format!("{algorithm:?}")));
+        sign(self.message(), &EncodingKey::from_secret(secret), algorithm)
+    }
+
     fn signed_by(&self, keys: &KeyRing) -> String {
         let key = &keys.for_algorithm(self.algorithm).encoding;
         sign(self.message(), key, self.algorithm)

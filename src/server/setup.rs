@@ -1,5 +1,6 @@
 //! What has to be true before the first request is taken.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -9,7 +10,7 @@ use tokio_postgres::Client;
 
 use super::ServeError;
 use crate::auth::Authenticator;
-use crate::config::{Config, DatabaseConfig, SealKeyConfig};
+use crate::config::{ConcurrentRequests, Config, DatabaseConfig, SealKeyConfig};
 use crate::http::Gateway;
 use crate::http::cors::Cors;
 use crate::observe::{Event, Observer};
@@ -19,6 +20,7 @@ use crate::pg::control::{self, ControlError};
 use crate::pg::pool::{Pool, PoolOptions};
 use crate::pg::roles;
 use crate::pg::url::ConnectUrl;
+use crate::places::{Places, PlacesOptions};
 use crate::policy;
 use crate::session::seal::Sealer;
 use crate::session::{Bounds, Sessions, pipeline, proof};
@@ -64,11 +66,13 @@ pub async fn gateway(
         bounds: Bounds {
             deadline: config.limits.deadline,
             answer_bytes: config.limits.answer_bytes,
+            rows: config.limits.rows.unwrap_or(u64::MAX),
         },
         kinds: config.limits.statements,
     };
     let cors = Cors::new(&config.cors);
-    Ok((Gateway { config, authenticator, sessions, observer, cors }, cleanups))
+    let places = places(&config);
+    Ok((Gateway { config, authenticator, sessions, places, observer, cors }, cleanups))
 }
 
 /// Connects as a login role, waiting for a database that is still starting, and makes sure that the
@@ -155,6 +159,18 @@ fn subject_key(seal: &SealKeyConfig) -> [u8; 32] {
     let mut derived = [0; 32];
     derived.copy_from_slice(tag.as_ref());
     derived
+}
+
+/// How many requests each caller may have in flight.
+fn places(config: &Config) -> Option<Arc<Places>> {
+    let each = match config.limits.concurrent_requests {
+        ConcurrentRequests::HalfThePool => config.database.pool_size.div_ceil(2),
+        ConcurrentRequests::AtMost(each) => each,
+        ConcurrentRequests::Unlimited => return None,
+    };
+    let limits = &config.limits;
+    let (waiting, patience) = (limits.concurrent_waiting, limits.concurrent_wait);
+    Some(Places::new(PlacesOptions { each, waiting, patience }))
 }
 
 fn pool_options(database: &DatabaseConfig) -> PoolOptions {

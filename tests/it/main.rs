@@ -1,5 +1,6 @@
 //! Every behaviour of the gateway, against a real `PostgreSQL` and real HTTP.
 
+mod bounds;
 mod configuration;
 mod crud_policy;
 mod dev;

@@ -193,3 +193,20 @@ async fn who_leaves_no_room_for_answers_is_cut_off() {
     .await;
     works(&gateway).await;
 }
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_answered_with_431_and_the_connection_goes_on() {
+    let gateway = TestGateway::start().await;
+    let io = hyper_util::rt::TokioIo::new(TcpStream::connect(gateway.address).await.unwrap());
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::Builder::new(executor).handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    for (length, status) in [(40_000, 431), (1, 404)] {
+        let request = hyper::Request::get("http://x/")
+            .header("x-long", "x".repeat(length))
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), status);
+    }
+}

@@ -112,7 +112,7 @@ impl Default for LimitsConfig {
             rows: None,
             concurrent_requests: ConcurrentRequests::HalfThePool,
             concurrent_waiting: 256,
-            concurrent_wait: Duration::from_secs(1),
+            concurrent_wait: Duration::from_secs(2),
             statements: StatementKinds::Data,
         }
     }

@@ -294,7 +294,12 @@ async fn a_callers_random_numbers_say_nothing_of_the_next_callers() {
 
 #[tokio::test]
 async fn alternating_callers_on_few_connections_never_meet() {
-    let gateway = TestGateway::start().await;
+    // 25 requests of each at once, on a machine that is busy with other tests.
+    let gateway = TestGateway::with(|config| {
+        config.limits.concurrent_wait = Duration::from_secs(30);
+        config.database.acquire_timeout = Duration::from_secs(30);
+    })
+    .await;
     gateway.seed().await;
     let tokens = [("alice", gateway.token("alice")), ("bob", gateway.token("bob"))];
     let mut workers = tokio::task::JoinSet::new();

@@ -34,8 +34,7 @@ async fn a_greedy_user_is_turned_away_and_others_do_not_notice() {
     })
     .await;
     let_callers_nap(&gateway).await;
-    let greedy =
-        join_all((0..30).map(|_| gateway.sql(Some("alice"), "select nap(1.5)", json!([]))));
+    let greedy = join_all((0..30).map(|_| gateway.sql(Some("alice"), "select nap(4)", json!([]))));
     let others = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut slowest = Duration::ZERO;
@@ -47,7 +46,7 @@ async fn a_greedy_user_is_turned_away_and_others_do_not_notice() {
         slowest
     };
     let (greedy, slowest) = tokio::join!(greedy, others);
-    assert!(slowest < Duration::from_secs(1), "others waited for {slowest:?}");
+    assert!(slowest < Duration::from_secs(3), "others waited for {slowest:?}");
     let (served, refused): (Vec<_>, Vec<_>) =
         greedy.into_iter().partition(|answer| answer.status == 200);
     assert_eq!(served.len(), 2, "{refused:?}");
@@ -62,7 +61,8 @@ async fn a_greedy_user_is_turned_away_and_others_do_not_notice() {
 
 #[tokio::test]
 async fn bursts_of_quick_requests_wait_their_turn_instead_of_failing() {
-    let gateway = TestGateway::start().await;
+    // Even on a machine that is busy with other tests.
+    let gateway = TestGateway::with(|config| config.limits.concurrent_wait = PATIENCE).await;
     let burst = (0..100).map(|_| gateway.sql(Some("alice"), "select 1", json!([])));
     let wrong = join_all(burst).await.into_iter().filter(|answer| answer.status != 200).count();
     assert_eq!(wrong, 0);

@@ -98,6 +98,13 @@ impl VerifiedToken {
         &self.issuer
     }
 
+    /// The same keyed hash as a number, for counting what one user has in flight.
+    #[must_use]
+    pub fn subject_number(&self) -> u64 {
+        // invariant: `Authenticator::subject_hash` writes 16 hex digits.
+        u64::from_str_radix(&self.subject_hash, 16).unwrap_or_default()
+    }
+
     /// A keyed hash of issuer and `sub`, for logs: 16 hex digits.
     #[must_use]
     pub fn subject_hash(&self) -> &str {

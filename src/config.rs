@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod issuers;
 mod layers;
+pub mod network;
 mod reader;
 mod secrets;
 mod sections;
@@ -19,8 +20,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::pg::url::ConnectUrl;
+use network::Network;
 
 pub use database::DatabaseUrls;
+pub use defaults::MOST_PARAMETERS;
 pub use error::{ConfigError, Origin, Problem};
 pub use layers::{ConfigSources, Environment, Flag};
 
@@ -52,6 +55,10 @@ pub struct ServerConfig {
     pub admin_listen: Option<SocketAddr>,
     /// Client connections held at once; more wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Client connections from one address, trusted proxies' excepted; none: any number.
+    pub connections_per_address: Option<usize>,
+    /// Who is believed about the client's address.
+    pub trusted_proxies: Vec<Network>,
     /// A connection that has not sent a whole request head by then is closed.
     pub header_timeout: Duration,
     /// A request whose body is not complete by then is answered with 408.
@@ -144,6 +151,16 @@ pub struct LimitsConfig {
     pub deadline: Duration,
     /// Statements in one batch.
     pub batch_statements: usize,
+    /// Parameters of one statement; the protocol counts to 65,535.
+    pub parameters: usize,
+    /// Rows of an answer; none: any number.
+    pub rows: Option<u64>,
+    /// Requests that one caller may have in flight (429 beyond).
+    pub concurrent_requests: ConcurrentRequests,
+    /// Requests of one caller that may wait for one of those to end.
+    pub concurrent_waiting: usize,
+    /// How long each of them waits.
+    pub concurrent_wait: Duration,
     /// Which statements callers may send (403 for others).
     pub statements: StatementKinds,
     /// Kinds of statements that may be sent besides.
@@ -157,6 +174,16 @@ pub struct LimitsConfig {
 }
 
 pub use crate::admit::rules::ExtraKind;
+/// How many requests one caller may have in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConcurrentRequests {
+    /// Half of a pool's connections, rounded up.
+    HalfThePool,
+    /// This many.
+    AtMost(usize),
+    /// Any number: the pool alone is the limit.
+    Unlimited,
+}
 
 /// Kinds of statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

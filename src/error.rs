@@ -12,6 +12,7 @@ use crate::admit::{GateError, Refusal};
 use crate::auth::AuthError;
 use crate::pg::pool::AcquireError;
 use crate::pg::{PgError, ServerError};
+use crate::places::TooMany;
 use crate::session::SessionError;
 
 /// A failure as the client sees it.
@@ -28,6 +29,8 @@ pub struct ApiError {
     pub challenge: Option<&'static str>,
     /// The value of `Allow`.
     pub allow: Option<&'static str>,
+    /// The configured limit that was met, by its key.
+    pub limit: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -70,7 +73,14 @@ impl ApiError {
             retry_after: None,
             challenge: None,
             allow: None,
+            limit: None,
         }
+    }
+
+    /// Says which configured limit was met.
+    fn limited_by(mut self, key: &'static str) -> Self {
+        self.limit = Some(key);
+        self
     }
 
     fn retry(mut self) -> Self {
@@ -95,6 +105,41 @@ impl ApiError {
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
         matches!(self.body, Body::Server(_)).then_some(&self.code)
+    }
+
+    /// 400: not even HTTP.
+    #[must_use]
+    pub fn not_http() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "RG4006",
+            "this is no well-formed HTTP request",
+            "see RFC 9112; a proxy on the way may have damaged it",
+        )
+    }
+
+    /// 414
+    #[must_use]
+    pub fn target_too_long() -> Self {
+        Self::new(
+            StatusCode::URI_TOO_LONG,
+            "RG4140",
+            "the request's target is too long",
+            "SQL goes to POST /sql, in the body",
+        )
+        .limited_by("limits.header_bytes")
+    }
+
+    /// 431
+    #[must_use]
+    pub fn head_too_large() -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "RG4310",
+            "the request's head is too large, or has too many fields",
+            "send fewer or shorter headers, or raise limits.header_bytes",
+        )
+        .limited_by("limits.header_bytes")
     }
 
     /// 404
@@ -163,6 +208,32 @@ impl ApiError {
             format!("a batch may have {limit} statements at most"),
             "send several batches, or one statement with arrays as parameters",
         )
+        .limited_by("limits.batch_statements")
+    }
+
+    /// 400: more parameters than a statement may have.
+    #[must_use]
+    pub fn too_many_parameters(limit: usize) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "RG4005",
+            format!("a statement may have {limit} parameters at most"),
+            "send lists as arrays: … = any($1), or insert … select from unnest($1, $2)",
+        )
+        .limited_by("limits.parameters")
+    }
+
+    /// 429: one address has as many connections as it may have.
+    #[must_use]
+    pub fn too_many_connections(limit: usize) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "RG4291",
+            format!("an address may have {limit} connections at most"),
+            "send requests one after the other over the connections that are open",
+        )
+        .limited_by("server.connections_per_address")
+        .retry()
     }
 
     /// 408
@@ -174,6 +245,7 @@ impl ApiError {
             "the request's body did not arrive in time",
             "send it at once, after preparing it",
         )
+        .limited_by("server.body_timeout")
     }
 
     /// 413
@@ -185,6 +257,7 @@ impl ApiError {
             format!("a request may have {limit} bytes at most"),
             "send less at a time, or raise limits.request_bytes",
         )
+        .limited_by("limits.request_bytes")
     }
 
     /// 503: a login role was given power that callers must not have.
@@ -231,6 +304,19 @@ impl From<&AuthError> for ApiError {
     }
 }
 
+impl From<TooMany> for ApiError {
+    fn from(error: TooMany) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "RG4290",
+            format!("{} requests of yours are running already; this one was not run", error.0),
+            "wait for some of them, or send several statements as one batch",
+        )
+        .limited_by("limits.concurrent_requests")
+        .retry()
+    }
+}
+
 impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> Self {
         match error {
@@ -255,6 +341,7 @@ impl From<SessionError> for ApiError {
                 "all database connections are busy; nothing was run",
                 "try again shortly",
             )
+            .limited_by("database.pool_size")
             .retry(),
             SessionError::Acquire(AcquireError::Connect(_)) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -270,6 +357,15 @@ impl From<SessionError> for ApiError {
                 "a value in the answer is not valid UTF-8; whether writes took effect is not known",
                 "the database's encoding should be UTF8; select such values with encode(…, 'escape')",
             ),
+            SessionError::TooManyRows(limit) => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "RG5071",
+                format!(
+                    "the answer has more than {limit} rows; whether writes took effect is not known"
+                ),
+                "ask for fewer with LIMIT, or raise limits.rows",
+            )
+            .limited_by("limits.rows"),
             SessionError::TooLarge(limit) => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "RG5070",
@@ -277,7 +373,8 @@ impl From<SessionError> for ApiError {
                     "the answer is larger than {limit} bytes; whether writes took effect is not known"
                 ),
                 "ask for fewer rows or columns, or raise limits.answer_bytes",
-            ),
+            )
+            .limited_by("limits.answer_bytes"),
             SessionError::Deadline { limit, confirmed } => {
                 Self::deadline(limit.as_millis(), confirmed)
             }
@@ -310,6 +407,7 @@ impl ApiError {
             retry_after: None,
             challenge: None,
             allow: None,
+            limit: None,
         }
     }
 
@@ -407,5 +505,6 @@ impl ApiError {
             format!("the statement ran longer than {limit_ms} ms; {fate}"),
             "make the statement faster (explain it), or raise limits.deadline",
         )
+        .limited_by("limits.deadline")
     }
 }

@@ -3,12 +3,14 @@
 pub mod account;
 pub mod admin;
 pub mod body;
+pub mod client_address;
 pub mod compression;
 pub mod cors;
 pub mod health;
 pub mod request_id;
 pub mod sql;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::observe::{Observer, Route};
 use crate::pg::roles::Standing;
+use crate::places::Places;
 use crate::session::Sessions;
 use account::Account;
 use body::AnswerBody;
@@ -41,6 +44,8 @@ pub struct Gateway {
     pub sessions: Sessions,
     /// Whether the login roles are harmless, as far as is known.
     pub standing: Arc<Standing>,
+    /// How many requests of one caller are in flight; none: not counted.
+    pub places: Option<Arc<Places>>,
     /// Where events go.
     pub observer: Observer,
     /// Which pages may read answers.
@@ -48,13 +53,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Answers one request of a client. Never fails: failures are answers.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    /// Answers one request that `peer` sent. Never fails: failures are answers.
+    pub async fn answer(self: Arc<Self>, peer: IpAddr, request: Request<Incoming>) -> Answer {
         let id = request_id::of(request.headers());
         let origin = request.headers().get(header::ORIGIN).cloned();
         let mut account = Account::open(id.clone(), self.observer.clone());
         let (head, mut body) = request.into_parts();
-        let mut answer = match self.route(&head, &mut body, &mut account).await {
+        let mut answer = match self.route(peer, &head, &mut body, &mut account).await {
             Ok(answer) => answer,
             Err(error) => {
                 if error.status != StatusCode::REQUEST_TIMEOUT {
@@ -75,6 +80,7 @@ impl Gateway {
 
     async fn route(
         self: &Arc<Self>,
+        peer: IpAddr,
         head: &Parts,
         body: &mut Incoming,
         account: &mut Account,
@@ -85,7 +91,7 @@ impl Gateway {
                 if !self.standing.is_harmless() {
                     return Err(ApiError::harmful_roles());
                 }
-                sql::answer(self, head, body, account).await
+                sql::answer(self, peer, head, body, account).await
             }
             ("/sql", &Method::OPTIONS) => {
                 account.route(Route::Preflight);

@@ -27,6 +27,7 @@ pub mod http;
 pub mod json;
 pub mod observe;
 pub mod pg;
+pub mod places;
 pub mod policy;
 pub mod server;
 pub mod session;

@@ -66,6 +66,8 @@ pub struct RequestRecord {
     pub status: u16,
     /// SQLSTATE or the gateway's own code, if it failed.
     pub code: Option<Cow<'static, str>>,
+    /// The key of the configured limit that it met.
+    pub limit: Option<&'static str>,
 }
 
 impl RequestRecord {
@@ -84,6 +86,7 @@ impl RequestRecord {
             total: Duration::ZERO,
             status: 0,
             code: None,
+            limit: None,
         }
     }
 }
@@ -148,6 +151,11 @@ pub enum Event {
     ConnectionFailed {
         /// What went wrong, free of secrets.
         reason: String,
+    },
+    /// A connection of a client was turned away.
+    ConnectionRefused {
+        /// The key of the configured limit that it met.
+        limit: &'static str,
     },
     /// Shutting down: no new connections are taken.
     Draining {

@@ -1,7 +1,10 @@
 //! Listening, connection limits, graceful drain. Knows nothing of SQL or tokens.
 
 mod accept;
+mod addresses;
+mod client_io;
 mod setup;
+mod traffic;
 mod watch;
 
 use std::convert::Infallible;
@@ -105,15 +108,18 @@ impl Server {
         let Self { gateway, public, admin, mut cleanups } = self;
         let observer = gateway.observer.clone();
         let server = gateway.config.server.clone();
-        let acceptor = Acceptor::new(&gateway.config, observer.clone());
+        let acceptor = Acceptor::for_clients(&gateway.config, observer.clone());
         let operators =
             admin.map(|listener| tokio::spawn(serve_operators(listener, Arc::clone(&gateway))));
 
         let answering = Arc::clone(&gateway);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let gateway = Arc::clone(&answering);
-            async move { Ok::<_, Infallible>(gateway.answer(request).await) }
-        });
+        let service = move |peer| {
+            let answering = Arc::clone(&answering);
+            service_fn(move |request: Request<Incoming>| {
+                let gateway = Arc::clone(&answering);
+                async move { Ok::<_, Infallible>(gateway.answer(peer, request).await) }
+            })
+        };
         let connections = acceptor.accept_until(public, service, shutdown).await;
         observer.emit(&Event::Draining { limit: server.drain_timeout });
         connections.drain(server.drain_timeout).await;
@@ -134,10 +140,13 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 async fn serve_operators(listener: TcpListener, gateway: Arc<Gateway>) {
-    let acceptor = Acceptor::new(&gateway.config, gateway.observer.clone());
-    let service = service_fn(move |request: Request<Incoming>| {
+    let acceptor = Acceptor::for_operators(&gateway.config, gateway.observer.clone());
+    let service = move |_| {
         let gateway = Arc::clone(&gateway);
-        async move { Ok::<_, Infallible>(admin::answer(gateway, request).await) }
-    });
+        service_fn(move |request: Request<Incoming>| {
+            let gateway = Arc::clone(&gateway);
+            async move { Ok::<_, Infallible>(admin::answer(gateway, request).await) }
+        })
+    };
     acceptor.accept_until(listener, service, std::future::pending()).await;
 }

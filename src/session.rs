@@ -20,6 +20,7 @@ use crate::pg::catalog::Catalog;
 use crate::pg::pool::{AcquireError, Pool};
 use crate::pg::sql::CallerSql;
 use crate::pg::{PgError, ServerError};
+use crate::places::Place;
 use pipeline::Sent;
 pub use running::{Progress, Running};
 use seal::Sealer;
@@ -91,6 +92,9 @@ pub enum SessionError {
         /// What is wrong with it.
         source: ParamError,
     },
+    /// The answer has more rows than it may have.
+    #[error("the answer has more than {0} rows")]
+    TooManyRows(u64),
     /// More parameters than the protocol can count.
     #[error("statement {0} has more than 65,535 parameters")]
     TooManyParameters(usize),
@@ -126,6 +130,8 @@ pub struct Bounds {
     pub deadline: Duration,
     /// Bytes of the answer.
     pub answer_bytes: u64,
+    /// Rows of the answer.
+    pub rows: u64,
 }
 
 /// Opens sessions for all identities.
@@ -164,12 +170,14 @@ impl Sessions {
 
     /// Runs a request until its answer is complete, or has reached `threshold` bytes.
     ///
-    /// `queued` is set to the time spent waiting for a connection.
+    /// `queued` is set to the time spent waiting for a connection. `place` is held until nothing of the
+    /// request runs any more, should it be abandoned.
     pub async fn run(
         &self,
         identity: &Identity,
         request: &Request<'_>,
         threshold: usize,
+        place: Option<&Place>,
         queued: &mut Duration,
     ) -> Result<(Running, Progress), SessionError> {
         let admission = self.admit(request).await?;
@@ -178,6 +186,7 @@ impl Sessions {
             let waiting_since = Instant::now();
             let mut lease = self.pool(identity).acquire().await?;
             *queued += waiting_since.elapsed();
+            lease.hold(place.cloned());
             let sent = Sent::assemble(lease.connection(), self, identity, request, admission)?;
             let mut running = Running::start(lease, sent, request, self, admission);
             match running.advance(threshold).await {

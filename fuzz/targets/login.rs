@@ -29,6 +29,7 @@ impl Server {
         std::fs::create_dir_all(&directory).unwrap();
         let url = format!("postgresql://u:p@/db?host={}", directory.display());
         let connector = Connector {
+            slots: None,
             url: ConnectUrl::parse(&url).unwrap(),
             settings: Arc::new([]),
             prepare: OwnSql("select 1"),

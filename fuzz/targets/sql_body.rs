@@ -1,6 +1,7 @@
 //! Any body of a call: refused with 400, or what another reader of JSON finds in it.
 
 use bytes::BytesMut;
+use rowgate::config::LimitsConfig;
 use rowgate::http::sql::options::Options;
 use rowgate::http::sql::payload::Payload;
 use rowgate::json::params;
@@ -9,11 +10,12 @@ use serde_json::Value;
 const BATCH_LIMIT: usize = 8;
 
 pub fn run(data: &[u8]) {
-    let payload = match Payload::parse(data) {
+    let limits = LimitsConfig { batch_statements: BATCH_LIMIT, ..LimitsConfig::default() };
+    let payload = match Payload::parse(data, &limits) {
         Ok(payload) => payload,
         Err(error) => return assert_eq!(error.status, 400),
     };
-    let request = match payload.request(Options::default(), BATCH_LIMIT) {
+    let request = match payload.request(Options::default()) {
         Ok(request) => request,
         Err(error) => return assert_eq!(error.status, 400),
     };

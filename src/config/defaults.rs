@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 
+use super::network::Network;
 use super::{
-    AuthConfig, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig, LogConfig, LogFormat,
-    ServerConfig, StatementKinds,
+    AuthConfig, ConcurrentRequests, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig,
+    LogConfig, LogFormat, ServerConfig, StatementKinds,
 };
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+
+/// Parameters of one statement that the protocol can count (Int16 in Bind).
+pub const MOST_PARAMETERS: usize = u16::MAX as usize;
 
 /// Where clients connect: from this machine only, until somebody decides otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -35,6 +39,8 @@ impl Default for ServerConfig {
             listen: LISTEN,
             admin_listen: None,
             max_connections: 10_000,
+            connections_per_address: Some(1000),
+            trusted_proxies: Network::PRIVATE.to_vec(),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
@@ -104,6 +110,11 @@ impl Default for LimitsConfig {
             stream_threshold: 64 * KIB,
             deadline: Duration::from_secs(30),
             batch_statements: 100,
+            parameters: MOST_PARAMETERS,
+            rows: None,
+            concurrent_requests: ConcurrentRequests::HalfThePool,
+            concurrent_waiting: 256,
+            concurrent_wait: Duration::from_secs(2),
             statements: StatementKinds::Data,
             allow_statements: Vec::new(),
             allow_functions: Vec::new(),

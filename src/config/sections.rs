@@ -40,6 +40,12 @@ fn server(reader: &mut Reader<'_>) -> ServerConfig {
     reader.set("server.listen", &mut server.listen, values::address);
     reader.set("server.admin_listen", &mut server.admin_listen, values::optional_address);
     reader.set("server.max_connections", &mut server.max_connections, values::count);
+    reader.set(
+        "server.connections_per_address",
+        &mut server.connections_per_address,
+        values::count_or_off,
+    );
+    reader.set("server.trusted_proxies", &mut server.trusted_proxies, values::networks);
     reader.set("server.header_timeout", &mut server.header_timeout, values::duration);
     reader.set("server.body_timeout", &mut server.body_timeout, values::duration);
     reader.set("server.write_timeout", &mut server.write_timeout, values::duration);
@@ -76,6 +82,15 @@ fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
     reader.set("limits.stream_threshold", &mut limits.stream_threshold, values::memory_size);
     reader.set("limits.deadline", &mut limits.deadline, values::duration);
     reader.set("limits.batch_statements", &mut limits.batch_statements, values::count);
+    reader.set("limits.parameters", &mut limits.parameters, values::parameters);
+    reader.set("limits.rows", &mut limits.rows, values::rows);
+    reader.set(
+        "limits.concurrent_requests",
+        &mut limits.concurrent_requests,
+        values::concurrent_requests,
+    );
+    reader.set("limits.concurrent_waiting", &mut limits.concurrent_waiting, values::count);
+    reader.set("limits.concurrent_wait", &mut limits.concurrent_wait, values::duration);
     reader.set("limits.statements", &mut limits.statements, values::statement_kinds);
     reader.set("limits.allow_statements", &mut limits.allow_statements, values::extra_kinds);
     reader.set("limits.allow_functions", &mut limits.allow_functions, values::system_names);

@@ -7,7 +7,10 @@ use jsonwebtoken::Algorithm;
 use url::{Origin, Url};
 
 use super::file::Raw;
-use super::{ExtraKind, LogFormat, SealKeyConfig, StatementKinds};
+use super::network::Network;
+use super::{
+    ConcurrentRequests, ExtraKind, LogFormat, MOST_PARAMETERS, SealKeyConfig, StatementKinds,
+};
 
 pub(super) type Parsed<T> = Result<T, &'static str>;
 
@@ -41,14 +44,52 @@ pub(super) fn count(raw: &Raw) -> Parsed<usize> {
     }
 }
 
-/// A count, or `off`.
 pub(super) fn count_or_off(raw: &Raw) -> Parsed<Option<usize>> {
+    const EXPECTED: &str = "expected a whole number of at least 1, such as 100, or off";
+    or_off(raw, count).map_err(|_| EXPECTED)
+}
+
+pub(super) fn rows(raw: &Raw) -> Parsed<Option<u64>> {
+    const EXPECTED: &str = "expected a whole number of at least 1, such as 100000, or off";
+    or_off(raw, |raw| number(raw).filter(|rows| *rows > 0).ok_or(EXPECTED)).map_err(|_| EXPECTED)
+}
+
+pub(super) fn parameters(raw: &Raw) -> Parsed<usize> {
+    const EXPECTED: &str = "expected a whole number from 1 to 65535";
+    count(raw).ok().filter(|count| *count <= MOST_PARAMETERS).ok_or(EXPECTED)
+}
+
+pub(super) fn concurrent_requests(raw: &Raw) -> Parsed<ConcurrentRequests> {
+    match raw {
+        Raw::Text(word) if word == "half" => Ok(ConcurrentRequests::HalfThePool),
+        Raw::Text(word) if word == "off" => Ok(ConcurrentRequests::Unlimited),
+        _ => count(raw)
+            .map(ConcurrentRequests::AtMost)
+            .map_err(|_| "expected a whole number of at least 1, or half (of the pool), or off"),
+    }
+}
+
+fn or_off<T>(raw: &Raw, parse: impl FnOnce(&Raw) -> Parsed<T>) -> Parsed<Option<T>> {
     match raw {
         Raw::Text(word) if word == "off" => Ok(None),
-        _ => count(raw)
-            .map(Some)
-            .map_err(|_| "expected a whole number of at least 1, such as 20, or off"),
+        _ => parse(raw).map(Some),
     }
+}
+
+pub(super) fn networks(raw: &Raw) -> Parsed<Vec<Network>> {
+    const EXPECTED: &str = "expected addresses or networks such as [\"private\", \"192.0.2.0/24\"] (in the \
+                            environment: private,192.0.2.0/24), or none";
+    if matches!(raw, Raw::Text(word) if word == "none") {
+        return Ok(Vec::new());
+    }
+    let mut networks = Vec::new();
+    for item in list(raw).map_err(|_| EXPECTED)? {
+        match item.as_str() {
+            "private" => networks.extend(Network::PRIVATE),
+            text => networks.push(text.parse().map_err(|_| EXPECTED)?),
+        }
+    }
+    Ok(networks)
 }
 
 /// A duration of more than nothing.

@@ -72,6 +72,7 @@ impl Account {
         self.record(|record| {
             record.status = error.status.as_u16();
             record.code = Some(error.code.clone());
+            record.limit = error.limit;
         });
     }
 

@@ -3,6 +3,7 @@
 pub mod options;
 pub mod payload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,11 @@ use tokio::time::{Instant, timeout_at};
 use super::account::Account;
 use super::body::{self, AnswerBody, Piece};
 use super::compression::{Compression, Stream};
-use super::{Answer, Gateway, json};
+use super::{Answer, Gateway, client_address, json};
+use crate::auth::Identity;
+use crate::config::network::client_network;
 use crate::error::ApiError;
+use crate::places::{Caller, Place};
 use crate::session::{Progress, Running};
 use options::Options;
 use payload::Payload;
@@ -25,6 +29,7 @@ use payload::Payload;
 /// Answers one call.
 pub async fn answer(
     gateway: &Arc<Gateway>,
+    peer: IpAddr,
     head: &Parts,
     body: &mut Incoming,
     account: &mut Account,
@@ -36,11 +41,13 @@ pub async fn answer(
         .map_err(|error| ApiError::from(&error))?;
     account.identity(&identity);
     let options = Options::read(&head.headers, &gateway.config)?;
+    // Before the body is read: this bounds how many of a caller's bodies are in memory.
+    let place = place(gateway, &identity, peer, &head.headers).await?;
     let server = &gateway.config.server;
     let limits = &gateway.config.limits;
     let body = body::read(body, limits.request_bytes, server.body_timeout).await?;
-    let payload = Payload::parse(&body)?;
-    let request = payload.request(options, limits.batch_statements)?;
+    let payload = Payload::parse(&body, limits)?;
+    let request = payload.request(options)?;
 
     let compression = Compression::new(server.compress_from, &head.headers);
     let mut answer = if request.statements.is_empty() {
@@ -48,8 +55,10 @@ pub async fn answer(
     } else {
         let mut queued = Duration::ZERO;
         let began = Instant::now();
-        let result =
-            gateway.sessions.run(&identity, &request, limits.stream_threshold, &mut queued).await;
+        let result = gateway
+            .sessions
+            .run(&identity, &request, limits.stream_threshold, place.as_ref(), &mut queued)
+            .await;
         account.time(queued, began.elapsed().saturating_sub(queued));
         match result.map_err(ApiError::from)? {
             (running, Progress::Complete(bytes)) => {
@@ -63,7 +72,7 @@ pub async fn answer(
             }
             (running, Progress::Partial(bytes)) => {
                 let (compressed, encoded) = compression.stream();
-                let mut answer = stream(gateway, running, bytes, compressed, account);
+                let mut answer = stream(gateway, running, bytes, compressed, place, account);
                 encoded.label(&mut answer);
                 answer
             }
@@ -73,6 +82,28 @@ pub async fn answer(
         echo(&head.headers, answer.headers_mut());
     }
     Ok(answer)
+}
+
+/// A place for one more request of this caller. Callers without a token are told apart by address; if a
+/// proxy hides it, their pool alone bounds them all together.
+async fn place(
+    gateway: &Gateway,
+    identity: &Identity,
+    peer: IpAddr,
+    headers: &HeaderMap,
+) -> Result<Option<Place>, ApiError> {
+    let Some(places) = &gateway.places else { return Ok(None) };
+    let caller = match identity {
+        Identity::Verified(token) => Caller::User(token.subject_number()),
+        Identity::Anonymous => {
+            let trusted = &gateway.config.server.trusted_proxies;
+            match client_address::of(peer, headers, trusted) {
+                Some(address) => Caller::Address(client_network(address)),
+                None => return Ok(None),
+            }
+        }
+    };
+    Ok(Some(places.enter(caller).await.map_err(ApiError::from)?))
 }
 
 /// The transaction's options, as they were asked for.
@@ -90,12 +121,14 @@ fn stream(
     running: Running,
     first: Vec<u8>,
     compressed: Stream,
+    place: Option<Place>,
     account: &mut Account,
 ) -> Answer {
     let (sender, body) = AnswerBody::streamed();
     account.answered(StatusCode::OK);
     let streaming = Streaming {
         compressed,
+        _place: place,
         sender,
         account: account.hand_over(),
         write_timeout: gateway.config.server.write_timeout,
@@ -109,6 +142,8 @@ fn stream(
 
 struct Streaming {
     compressed: Stream,
+    /// The answer counts as in flight until its last piece was taken.
+    _place: Option<Place>,
     sender: mpsc::Sender<Piece>,
     account: Account,
     write_timeout: Duration,

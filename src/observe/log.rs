@@ -64,6 +64,8 @@ pub fn write(event: &Event) {
         Event::ConnectionFailed { reason } => {
             tracing::info!(reason, "a client's connection was ended without an answer of ours");
         }
+        // One line for each would let a client fill the log.
+        Event::ConnectionRefused { limit } => tracing::debug!(limit, "a connection was refused"),
         Event::Draining { limit } => tracing::info!(?limit, "draining"),
     }
 }

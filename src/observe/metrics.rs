@@ -33,6 +33,12 @@ struct StopLabels {
     terminated: &'static str,
 }
 
+/// Keys of the configuration, of which there are few.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
 /// Upper bounds of the histogram's buckets, in seconds.
 const BUCKETS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
@@ -54,6 +60,7 @@ pub struct Metrics {
     connection_failures: Counter,
     harmful_roles: Gauge,
     role_check_failures: Counter,
+    limits: Family<LimitLabels, Counter>,
     connections: Family<PoolLabels, Gauge<i64>>,
     waiting: Family<PoolLabels, Gauge<i64>>,
 }
@@ -75,6 +82,7 @@ impl Default for Metrics {
             connection_failures: Counter::default(),
             harmful_roles: Gauge::default(),
             role_check_failures: Counter::default(),
+            limits: Family::default(),
             connections: Family::default(),
             waiting: Family::default(),
         };
@@ -124,6 +132,11 @@ impl Metrics {
             "Failures to look at the login roles again",
             self.role_check_failures.clone(),
         );
+        r.register(
+            "limits_met",
+            "Requests and connections that a configured limit cut off",
+            self.limits.clone(),
+        );
         r.register("connections", "Open database connections", self.connections.clone());
         r.register("waiting", "Requests waiting for a connection", self.waiting.clone());
     }
@@ -160,10 +173,15 @@ impl Metrics {
             Event::RoleCheckFailed { .. } => {
                 self.role_check_failures.inc();
             }
+            Event::ConnectionRefused { limit } => self.count_limit(limit),
             Event::RoleWarning { .. }
             | Event::WaitingForDatabase { .. }
             | Event::Draining { .. } => {}
         }
+    }
+
+    fn count_limit(&self, limit: &'static str) {
+        self.limits.get_or_create(&LimitLabels { limit }).inc();
     }
 
     fn count_request(&self, record: &RequestRecord) {
@@ -173,6 +191,9 @@ impl Metrics {
             status: record.status,
         };
         self.requests.get_or_create(&labels).inc();
+        if let Some(limit) = record.limit {
+            self.count_limit(limit);
+        }
         self.seconds.observe(record.total.as_secs_f64());
         self.queue_seconds.observe(record.queued.as_secs_f64());
         self.rows.inc_by(record.rows);

@@ -14,6 +14,7 @@ use super::connect::Connector;
 use super::connection::Connection;
 use super::reset::RESET_TIMEOUT;
 use crate::observe::{Event, Observer};
+use crate::places::Place;
 
 /// How long a cancelled statement may take to end before its backend is terminated.
 const CANCEL_GRACE: Duration = Duration::from_millis(500);
@@ -117,6 +118,7 @@ impl Pool {
     fn lease(&self, object: Object<Manager>) -> Lease {
         Lease {
             object: Some(object),
+            place: None,
             cleanups: self.cleanups.clone(),
             observer: self.observer.clone(),
         }
@@ -146,6 +148,8 @@ impl Pool {
 #[derive(Debug)]
 pub struct Lease {
     object: Option<Object<Manager>>,
+    /// Of the caller for whom it works, until nothing of theirs runs here.
+    place: Option<Place>,
     cleanups: mpsc::Sender<()>,
     observer: Observer,
 }
@@ -156,6 +160,11 @@ impl Lease {
     pub fn connection(&mut self) -> &mut Connection {
         // invariant: `object` is taken only in `drop`.
         self.object.as_mut().expect("invariant: a lease holds its connection until it ends")
+    }
+
+    /// Keeps a place of the caller until the connection is free of what they run on it.
+    pub fn hold(&mut self, place: Option<Place>) {
+        self.place = place;
     }
 
     /// Cancels what is running and waits for the backend to notice, at most for the grace period.
@@ -185,7 +194,8 @@ impl Drop for Lease {
         } else if object.is_idle() {
             tokio::spawn(clean(object, self.cleanups.clone()));
         } else {
-            tokio::spawn(abandon(object, self.cleanups.clone(), self.observer.clone()));
+            let place = self.place.take();
+            tokio::spawn(abandon(object, place, self.cleanups.clone(), self.observer.clone()));
         }
     }
 }
@@ -200,8 +210,13 @@ async fn clean(mut object: Object<Manager>, _cleanup: mpsc::Sender<()>) {
 }
 
 /// Stops what runs on a connection nobody waits for. It keeps its place in the pool until its backend
-/// is gone, so that abandoned statements count against the role's limit.
-async fn abandon(mut object: Object<Manager>, _cleanup: mpsc::Sender<()>, observer: Observer) {
+/// is gone, so that abandoned statements count against the role's limit, and against their caller's.
+async fn abandon(
+    mut object: Object<Manager>,
+    _place: Option<Place>,
+    _cleanup: mpsc::Sender<()>,
+    observer: Observer,
+) {
     let key = object.cancel_key().clone();
     let delivered = timeout(CANCEL_TIMEOUT, key.send()).await;
     let ended = timeout(CANCEL_GRACE, object.until_ready()).await;

@@ -12,7 +12,7 @@ use super::ServeError;
 use super::watch::RoleWatch;
 use crate::admit::{Gate, Rules};
 use crate::auth::Authenticator;
-use crate::config::{Config, DatabaseConfig, SealKeyConfig};
+use crate::config::{ConcurrentRequests, Config, DatabaseConfig, SealKeyConfig};
 use crate::http::Gateway;
 use crate::http::cors::Cors;
 use crate::observe::{Event, Observer};
@@ -24,6 +24,7 @@ use crate::pg::roles::{self, Standing};
 use crate::pg::session_settings;
 use crate::pg::slots::Slots;
 use crate::pg::url::ConnectUrl;
+use crate::places::{Places, PlacesOptions};
 use crate::policy;
 use crate::session::seal::Sealer;
 use crate::session::{Bounds, Sessions, pipeline, proof};
@@ -79,10 +80,13 @@ pub async fn gateway(
         bounds: Bounds {
             deadline: config.limits.deadline,
             answer_bytes: config.limits.answer_bytes,
+            rows: config.limits.rows.unwrap_or(u64::MAX),
         },
     };
     let cors = Cors::new(&config.cors);
-    Ok((Gateway { config, authenticator, sessions, standing, observer, cors }, cleanups))
+    let places = places(&config);
+    let gateway = Gateway { config, authenticator, sessions, standing, places, observer, cors };
+    Ok((gateway, cleanups))
 }
 
 /// Connects as a login role, waiting for a database that is still starting, and makes sure that the
@@ -169,6 +173,18 @@ fn subject_key(seal: &SealKeyConfig) -> [u8; 32] {
     let mut derived = [0; 32];
     derived.copy_from_slice(tag.as_ref());
     derived
+}
+
+/// How many requests each caller may have in flight.
+fn places(config: &Config) -> Option<Arc<Places>> {
+    let each = match config.limits.concurrent_requests {
+        ConcurrentRequests::HalfThePool => config.database.pool_size.div_ceil(2),
+        ConcurrentRequests::AtMost(each) => each,
+        ConcurrentRequests::Unlimited => return None,
+    };
+    let limits = &config.limits;
+    let (waiting, patience) = (limits.concurrent_waiting, limits.concurrent_wait);
+    Some(Places::new(PlacesOptions { each, waiting, patience }))
 }
 
 fn pool_options(database: &DatabaseConfig) -> PoolOptions {

@@ -167,6 +167,9 @@ impl Running {
             if self.writer.bytes() > self.bounds.answer_bytes {
                 return Err(SessionError::TooLarge(self.bounds.answer_bytes));
             }
+            if self.writer.rows() > self.bounds.rows {
+                return Err(SessionError::TooManyRows(self.bounds.rows));
+            }
             if self.writer.pending() >= threshold {
                 self.streamed = true;
                 return Ok(Progress::Partial(self.writer.take()));

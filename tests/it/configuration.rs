@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use rowgate::config::{
-    Config, ConfigError, ConfigSources, DatabaseUrls, Environment, Flag, IssuerConfig, LogFormat,
-    known_keys,
+    ConcurrentRequests, Config, ConfigError, ConfigSources, DatabaseUrls, Environment, Flag,
+    IssuerConfig, LogFormat, known_keys,
 };
 use rowgate::pg::url::ConnectUrl;
 
@@ -369,4 +369,30 @@ fn administrative_commands_need_no_issuer() {
     let urls = DatabaseUrls::load(&sources.sources()).unwrap();
     assert_eq!(urls.owner.unwrap().to_string(), "owner@db:5432/app");
     assert!(urls.authenticated.is_none());
+}
+
+#[test]
+fn limits_on_callers_and_addresses_are_numbers_or_words() {
+    let limits = |value: &str| {
+        let file = format!("[limits]\nconcurrent_requests = {value}");
+        Sources::minimal().file(&file).load().map(|config| config.limits.concurrent_requests)
+    };
+    assert_eq!(limits("7").unwrap(), ConcurrentRequests::AtMost(7));
+    assert_eq!(limits("'half'").unwrap(), ConcurrentRequests::HalfThePool);
+    assert_eq!(limits("'off'").unwrap(), ConcurrentRequests::Unlimited);
+    assert!(limits("0").is_err() && limits("'all'").is_err());
+    let config = Sources::minimal()
+        .file("[server]\nconnections_per_address = 'off'\n[limits]\nrows = 5\nparameters = 9")
+        .variable("ROWGATE_SERVER_TRUSTED_PROXIES", "192.0.2.0/24,2001:db8::1")
+        .config();
+    assert_eq!((config.server.connections_per_address, config.limits.rows), (None, Some(5)));
+    assert_eq!(config.limits.parameters, 9);
+    let trusts = |address: &str| {
+        let address = address.parse().unwrap();
+        config.server.trusted_proxies.iter().any(|network| network.contains(address))
+    };
+    assert!(trusts("192.0.2.9") && trusts("2001:db8::1") && !trusts("127.0.0.1"));
+    let file = "[server]\ntrusted_proxies = ['10.0.0.0/99']\n[limits]\nparameters = 65536";
+    let error = Sources::minimal().file(file).error();
+    assert!(error.contains("server.trusted_proxies") && error.contains("limits.parameters"));
 }

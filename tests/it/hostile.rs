@@ -272,7 +272,12 @@ async fn a_slow_reader_holds_no_connection_past_the_deadline() {
 
 #[tokio::test]
 async fn alternating_callers_on_few_connections_never_meet() {
-    let gateway = TestGateway::start().await;
+    // 25 requests of each at once, on a machine that is busy with other tests.
+    let gateway = TestGateway::with(|config| {
+        config.limits.concurrent_wait = Duration::from_secs(30);
+        config.database.acquire_timeout = Duration::from_secs(30);
+    })
+    .await;
     gateway.seed().await;
     let tokens = [("alice", gateway.token("alice")), ("bob", gateway.token("bob"))];
     let mut workers = tokio::task::JoinSet::new();

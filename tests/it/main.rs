@@ -1,6 +1,7 @@
 //! Every behaviour of the gateway, against a real `PostgreSQL` and real HTTP.
 
 mod admission;
+mod bounds;
 mod configuration;
 mod crud_policy;
 mod dev;

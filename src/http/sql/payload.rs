@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::de::{DeserializeSeed, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::options::Options;
+use crate::config::{LimitsConfig, MOST_PARAMETERS};
 use crate::error::ApiError;
 use crate::pg::sql::CallerSql;
 use crate::session::{Request, Statement, TransactionOptions};
@@ -17,7 +19,7 @@ struct Query<'a> {
     #[serde(borrow, rename = "query")]
     sql: Cow<'a, str>,
     #[serde(borrow, default)]
-    params: Vec<&'a RawValue>,
+    params: FewItems<'a>,
     #[serde(default)]
     array_mode: Option<bool>,
 }
@@ -36,38 +38,82 @@ struct Envelope<'a> {
     #[serde(borrow, default)]
     query: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    params: Vec<&'a RawValue>,
+    params: FewItems<'a>,
     #[serde(default)]
     array_mode: Option<bool>,
     #[serde(borrow, default)]
     queries: Option<&'a RawValue>,
 }
 
+/// The first items of a list: a body of 10 MiB can hold millions.
+#[derive(Debug, Default)]
+struct FewItems<'a>(Vec<&'a RawValue>);
+
+/// Reads a list to its end, and keeps this many of its items and one more, to tell that there are.
+struct NoMoreThan(usize);
+
+impl<'de: 'a, 'a> Deserialize<'de> for FewItems<'a> {
+    /// Parameters: the protocol counts no further.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        NoMoreThan(MOST_PARAMETERS).deserialize(deserializer)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for NoMoreThan {
+    type Value = FewItems<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NoMoreThan {
+    type Value = FewItems<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<FewItems<'de>, A::Error> {
+        let mut items = Vec::new();
+        while items.len() <= self.0 {
+            let Some(item) = list.next_element()? else { return Ok(FewItems(items)) };
+            items.push(item);
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(FewItems(items))
+    }
+}
+
 impl<'a> Payload<'a> {
-    /// Parses without copying what needs no copy.
-    pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+    /// Parses without copying what needs no copy, and without building more than `limits` allow.
+    pub fn parse(body: &'a [u8], limits: &LimitsConfig) -> Result<Self, ApiError> {
         must_be_object(body)?;
         let envelope: Envelope<'a> =
             serde_json::from_slice(body).map_err(|error| refuse(&error))?;
         if let Some(query) = envelope.query {
             let query =
                 Query { sql: query, params: envelope.params, array_mode: envelope.array_mode };
+            query.check(limits)?;
             return Ok(Self { queries: vec![query], batch: false });
         }
         let Some(queries) = envelope.queries else {
             return Err(ApiError::bad_body("neither \"query\" nor \"queries\" is there"));
         };
-        let queries: Vec<&RawValue> =
-            serde_json::from_str(queries.get()).map_err(|error| refuse(&error))?;
-        let queries = queries.into_iter().map(Query::parse).collect::<Result<_, _>>()?;
+        let most = limits.batch_statements;
+        let queries = NoMoreThan(most)
+            .deserialize(&mut serde_json::Deserializer::from_str(queries.get()))
+            .map_err(|error| refuse(&error))?;
+        if queries.0.len() > most {
+            return Err(ApiError::batch_too_long(most));
+        }
+        let parse = |json| Query::parse(json, limits);
+        let queries = queries.0.into_iter().map(parse).collect::<Result<_, _>>()?;
         Ok(Self { queries, batch: true })
     }
 
     /// What is to be run.
-    pub fn request(&self, options: Options, batch_limit: usize) -> Result<Request<'_>, ApiError> {
-        if self.queries.len() > batch_limit {
-            return Err(ApiError::batch_too_long(batch_limit));
-        }
+    pub fn request(&self, options: Options) -> Result<Request<'_>, ApiError> {
         let statements = self.queries.iter().map(|query| query.statement(options));
         Ok(Request {
             statements: statements.collect::<Result<_, _>>()?,
@@ -79,9 +125,18 @@ impl<'a> Payload<'a> {
 }
 
 impl<'a> Query<'a> {
-    fn parse(json: &'a RawValue) -> Result<Self, ApiError> {
+    fn parse(json: &'a RawValue, limits: &LimitsConfig) -> Result<Self, ApiError> {
         must_be_object(json.get().as_bytes())?;
-        serde_json::from_str(json.get()).map_err(|error| refuse(&error))
+        let query: Self = serde_json::from_str(json.get()).map_err(|error| refuse(&error))?;
+        query.check(limits)?;
+        Ok(query)
+    }
+
+    fn check(&self, limits: &LimitsConfig) -> Result<(), ApiError> {
+        if self.params.0.len() > limits.parameters {
+            return Err(ApiError::too_many_parameters(limits.parameters));
+        }
+        Ok(())
     }
 
     fn statement(&self, options: Options) -> Result<Statement<'_>, ApiError> {
@@ -89,7 +144,7 @@ impl<'a> Query<'a> {
             CallerSql::new(&self.sql).map_err(|error| ApiError::bad_body(&error.to_string()))?;
         Ok(Statement {
             sql,
-            params: &self.params,
+            params: &self.params.0,
             rows_as_arrays: self.array_mode.unwrap_or(options.array_mode),
         })
     }
@@ -114,7 +169,7 @@ mod tests {
     use super::*;
 
     fn parse(body: &str) -> Result<(usize, bool), u16> {
-        match Payload::parse(body.as_bytes()) {
+        match Payload::parse(body.as_bytes(), &LimitsConfig::default()) {
             Ok(payload) => Ok((payload.queries.len(), payload.batch)),
             Err(error) => Err(error.status.as_u16()),
         }

@@ -8,8 +8,8 @@ use crate::Mode;
 use crate::trial::{Outcome, Verdict};
 
 fn word(outcome: &Outcome) -> &'static str {
-    match (&outcome.verdict, outcome.category.as_str()) {
-        (Verdict::Held, "control") => "passed",
+    match (&outcome.verdict, outcome.is_about_us()) {
+        (Verdict::Held, true) => "passed",
         (Verdict::Held, _) => "held",
         (Verdict::Succeeded, _) => "FAILED",
         (Verdict::Residual, _) => "residual",
@@ -34,9 +34,7 @@ pub fn print_summary(mode: Mode, outcomes: &[Outcome], elapsed: Duration) {
     let count = |control: bool, verdict: Verdict| {
         outcomes
             .iter()
-            .filter(|outcome| {
-                (outcome.category == "control") == control && outcome.verdict == verdict
-            })
+            .filter(|outcome| outcome.is_about_us() == control && outcome.verdict == verdict)
             .count()
     };
     let sessions: usize = outcomes.iter().map(|outcome| outcome.sessions_compared).sum();
@@ -69,7 +67,7 @@ pub fn table(results: &[(Mode, Vec<Outcome>)]) -> String {
             outcomes.iter().map(|outcome| (outcome.id.as_str(), outcome)).collect()
         })
         .collect();
-    for outcome in first.iter().filter(|outcome| outcome.category != "control") {
+    for outcome in first.iter().filter(|outcome| !outcome.is_about_us()) {
         let _ = write!(table, "| {} |", outcome.id);
         for outcomes in &by_id {
             let cell =

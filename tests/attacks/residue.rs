@@ -60,7 +60,7 @@ begin
     exception when object_not_in_prerequisite_state then null;
     end;
   end loop;
-  return state || jsonb_build_object('sequence positions', positions, 'next random()', random());
+  return state || jsonb_build_object('sequence positions', positions, 'next random()', random()::text);
 end
 $probe$;
 revoke all on schema session_probe from public;
@@ -142,17 +142,39 @@ impl Inspector {
         }
         let mut finding = Finding { sessions: leases.len(), ..Finding::default() };
         for lease in &mut leases {
-            finding.residue.extend(held_from_outside(lease.connection().pid(), superuser).await);
-            match self.state(lease).await {
-                Err(error) => finding.residue.push(format!("the session does not answer: {error}")),
-                Ok(state) => self.compare(clean, &state, superuser, &mut finding).await,
-            }
+            self.compare_one(lease, clean, superuser, &mut finding).await;
         }
         // The last one returned is the first one handed out.
         while let Some(lease) = leases.pop() {
             drop(lease);
         }
         finding
+    }
+
+    /// Compares one session that somebody holds already.
+    pub async fn compare_lease(
+        &self,
+        lease: &mut Lease,
+        name: &str,
+        superuser: &Client,
+    ) -> Finding {
+        let mut finding = Finding { sessions: 1, ..Finding::default() };
+        self.compare_one(lease, &self.clean[name], superuser, &mut finding).await;
+        finding
+    }
+
+    async fn compare_one(
+        &self,
+        lease: &mut Lease,
+        clean: &State,
+        superuser: &Client,
+        finding: &mut Finding,
+    ) {
+        finding.residue.extend(held_from_outside(lease.connection().pid(), superuser).await);
+        match self.state(lease).await {
+            Err(error) => finding.residue.push(format!("the session does not answer: {error}")),
+            Ok(state) => self.compare(clean, &state, superuser, finding).await,
+        }
     }
 
     async fn compare(
@@ -166,8 +188,8 @@ impl Inspector {
             let (before, after) = (clean.get(name), state.get(name));
             match name.as_str() {
                 "next random()" => {
-                    let number = after.map(Value::to_string).unwrap_or_default();
-                    if self.is_predicted(&number, superuser).await {
+                    let number = after.and_then(Value::as_str).unwrap_or_default();
+                    if self.is_predicted(number, superuser).await {
                         finding.residue.push(format!("random() is seeded by the attack: {number}"));
                     }
                 }
@@ -189,9 +211,7 @@ impl Inspector {
             );
             let messages = superuser.simple_query(&sql).await.unwrap();
             let hit = messages.iter().any(|message| match message {
-                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).is_some_and(|text| {
-                    text.parse::<f64>().ok() == number.parse::<f64>().ok() && !text.is_empty()
-                }),
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some(number),
                 _ => false,
             });
             if hit {
@@ -202,25 +222,28 @@ impl Inspector {
     }
 
     async fn state(&self, lease: &mut Lease) -> Result<State, String> {
-        let connection = lease.connection();
-        let prefix = connection.statements().prefix().to_owned();
+        let prefix = lease.connection().statements().prefix().to_owned();
         let sql = STATE.replace("$prefix", &prefix).replace("$names", &self.names);
-        frontend::query(&sql, connection.outbox()).map_err(|e| e.to_string())?;
-        connection.flush(1).await.map_err(|e| e.to_string())?;
-        let mut answer = Err("no row".to_owned());
-        loop {
-            let frame = connection.next().await.map_err(|e| e.to_string())?;
-            match frame.tag {
-                tag::READY => break,
-                tag::ERROR => answer = Err(String::from_utf8_lossy(frame.body).replace('\0', " ")),
-                // Two bytes of count, four of length: there is one column.
-                tag::DATA_ROW => {
-                    answer = serde_json::from_slice(&frame.body[6..]).map_err(|e| e.to_string())
-                }
-                _ => {}
-            }
+        let cell = raw(lease, &sql).await?.ok_or("no row")?;
+        serde_json::from_slice(&cell).map_err(|e| e.to_string())
+    }
+}
+
+/// Runs SQL on a pooled connection itself, past the gateway; answers the last row's only cell.
+pub async fn raw(lease: &mut Lease, sql: &str) -> Result<Option<Vec<u8>>, String> {
+    let connection = lease.connection();
+    frontend::query(sql, connection.outbox()).map_err(|e| e.to_string())?;
+    connection.flush(1).await.map_err(|e| e.to_string())?;
+    let mut answer = Ok(None);
+    loop {
+        let frame = connection.next().await.map_err(|e| e.to_string())?;
+        match frame.tag {
+            tag::READY => return answer,
+            tag::ERROR => answer = Err(String::from_utf8_lossy(frame.body).replace('\0', " ")),
+            // Two bytes of count, four of length: there is one column.
+            tag::DATA_ROW if answer.is_ok() => answer = Ok(Some(frame.body[6..].to_vec())),
+            _ => {}
         }
-        answer
     }
 }
 

@@ -45,6 +45,13 @@ pub struct Outcome {
     pub sessions_compared: usize,
 }
 
+impl Outcome {
+    /// Whether this is no attack: a legitimate request, or a test of the runner. It must pass in any mode.
+    pub fn is_about_us(&self) -> bool {
+        matches!(self.category.as_str(), "control" | "runner")
+    }
+}
+
 /// What entries are tried against.
 pub struct Bench<'a> {
     pub server: &'a Server,
@@ -88,7 +95,10 @@ impl Bench<'_> {
             verdict,
             layers: layers(&attack.category, &answers),
             details: breaches.iter().map(|breach| breach.what.clone()).collect(),
-            summary: answers.iter().map(Answer::summary).collect(),
+            summary: answers
+                .iter()
+                .map(|answer| format!("{:>6} ms  {}", answer.elapsed.as_millis(), answer.summary()))
+                .collect(),
             sessions_compared,
         };
         (outcome, breaches)
@@ -195,7 +205,7 @@ impl Bench<'_> {
         }
     }
 
-    async fn close(&self, stage: &Stage) {
+    pub async fn close(&self, stage: &Stage) {
         stage.close();
         self.server.put_back(&stage.database).await;
     }

@@ -138,7 +138,12 @@ fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> ExitCode {
     let corpus = Arc::new(Corpus::load());
     let mut results = Vec::new();
-    for mode in modes(arguments) {
+    let modes = modes(arguments);
+    if hardening(arguments).is_none() && modes.iter().any(|mode| mode.is_hardened()) {
+        eprintln!("a hardened mode needs --harden-script or --harden-command");
+        return ExitCode::FAILURE;
+    }
+    for mode in modes {
         let began = Instant::now();
         let outcomes = run_mode(arguments, &corpus, mode).await;
         report::print_summary(mode, &outcomes, began.elapsed());

@@ -91,6 +91,12 @@ impl Server {
         Ok(Self { gateway: Arc::new(gateway), public, admin, cleanups })
     }
 
+    /// What answers requests, for those who look at it while it serves.
+    #[must_use]
+    pub fn gateway(&self) -> Arc<Gateway> {
+        Arc::clone(&self.gateway)
+    }
+
     /// Where clients connect. The port is the real one, also where 0 was configured.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.public.local_addr()

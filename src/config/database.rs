@@ -52,6 +52,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     let max_lifetime = reader.get("database.max_lifetime", 0, values::duration);
     let search_path = reader.get("database.search_path", 0, values::search_path);
     let match_database_name = reader.get("database.match_database_name", 0, values::flag);
+    let pooler = reader.get("database.pooler", 0, values::pooler);
     let defaults = DatabaseConfig::new(urls.authenticated?, urls.anonymous?);
     Some(DatabaseConfig {
         owner: urls.owner,
@@ -64,6 +65,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
         max_lifetime: max_lifetime.unwrap_or(defaults.max_lifetime),
         search_path: search_path.unwrap_or(defaults.search_path),
         match_database_name: match_database_name.unwrap_or(defaults.match_database_name),
+        pooler: pooler.unwrap_or(defaults.pooler),
         ..defaults
     })
 }

@@ -8,7 +8,7 @@ use jsonwebtoken::Algorithm;
 
 use super::{
     AuthConfig, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig, LogConfig, LogFormat,
-    ServerConfig, StatementKinds,
+    Pooler, SealConfig, ServerConfig, StatementKinds,
 };
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
@@ -60,6 +60,7 @@ impl DatabaseConfig {
             max_lifetime: Duration::from_mins(30),
             search_path: "public".to_owned(),
             match_database_name: true,
+            pooler: Pooler::None,
         }
     }
 }
@@ -104,6 +105,12 @@ impl Default for LimitsConfig {
             batch_statements: 100,
             statements: StatementKinds::Data,
         }
+    }
+}
+
+impl Default for SealConfig {
+    fn default() -> Self {
+        Self { keys: Vec::new(), key_file: None, refresh: Duration::from_secs(10) }
     }
 }
 

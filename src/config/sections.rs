@@ -30,7 +30,7 @@ fn build(reader: &mut Reader<'_>) -> Option<Config> {
     let auth = auth(reader);
     let cors = cors(reader);
     let limits = limits(reader);
-    let seal = SealConfig { key: reader.seal_key() };
+    let seal = seal(reader);
     let log = log(reader);
     Some(Config { server, database: database?, auth, cors, limits, seal, log })
 }
@@ -78,6 +78,13 @@ fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
     reader.set("limits.batch_statements", &mut limits.batch_statements, values::count);
     reader.set("limits.statements", &mut limits.statements, values::statement_kinds);
     limits
+}
+
+fn seal(reader: &mut Reader<'_>) -> SealConfig {
+    let mut seal = SealConfig::default();
+    (seal.keys, seal.key_file) = reader.seal_keys();
+    reader.set("seal.refresh", &mut seal.refresh, values::duration);
+    seal
 }
 
 fn log(reader: &mut Reader<'_>) -> LogConfig {

@@ -50,6 +50,10 @@ pub fn write(event: &Event) {
         Event::CatalogRefreshFailed { reason } => {
             tracing::warn!(reason, "the catalogue could not be read again");
         }
+        Event::SealKeyTaken { kid } => tracing::info!(kid, "claims are sealed with this key"),
+        Event::SealKeysUnusable { reason, in_force } => {
+            tracing::warn!(reason, in_force, "no seal key could be found; the one in use is kept");
+        }
         Event::WaitingForDatabase { reason, limit } => {
             tracing::warn!(reason, ?limit, "waiting for the database");
         }

@@ -51,6 +51,8 @@ pub struct Metrics {
     keys: Family<IssuerLabels, Gauge>,
     stopped: Family<StopLabels, Counter>,
     catalog_failures: Counter,
+    seal_keys_taken: Counter,
+    seal_key_failures: Counter,
     connection_failures: Counter,
     connections: Family<PoolLabels, Gauge<i64>>,
     waiting: Family<PoolLabels, Gauge<i64>>,
@@ -70,6 +72,8 @@ impl Default for Metrics {
             keys: Family::default(),
             stopped: Family::default(),
             catalog_failures: Counter::default(),
+            seal_keys_taken: Counter::default(),
+            seal_key_failures: Counter::default(),
             connection_failures: Counter::default(),
             connections: Family::default(),
             waiting: Family::default(),
@@ -105,6 +109,12 @@ impl Metrics {
             "Failures to read the catalogue",
             self.catalog_failures.clone(),
         );
+        r.register("seal_keys_taken", "Seal keys taken into use", self.seal_keys_taken.clone());
+        r.register(
+            "seal_key_failures",
+            "Rounds in which no believed seal key was found",
+            self.seal_key_failures.clone(),
+        );
         r.register(
             "client_connection_failures",
             "Connections of clients that could not be served, malformed HTTP among them",
@@ -133,6 +143,12 @@ impl Metrics {
             }
             Event::CatalogRefreshFailed { .. } => {
                 self.catalog_failures.inc();
+            }
+            Event::SealKeyTaken { .. } => {
+                self.seal_keys_taken.inc();
+            }
+            Event::SealKeysUnusable { .. } => {
+                self.seal_key_failures.inc();
             }
             Event::ConnectionFailed { .. } => {
                 self.connection_failures.inc();

@@ -136,10 +136,11 @@ impl Catalog {
             Some(client) if !client.is_closed() => client,
             _ => control::connect(&self.url).await?,
         };
-        let types = client.query(TYPES, &[]).await?;
+        // Without named statements: there may be a pooler on the way.
+        let types = client.query_typed(TYPES, &[]).await?;
         self.types.kinds.store(Arc::new(kinds(&types)));
-        let names = client.query(SUSPECT_FUNCTIONS, &[]).await?;
-        let keywords = client.query(KEYWORDS, &[]).await?;
+        let names = client.query_typed(SUSPECT_FUNCTIONS, &[]).await?;
+        let keywords = client.query_typed(KEYWORDS, &[]).await?;
         let words = |rows: &'_ [tokio_postgres::Row]| -> Vec<String> {
             rows.iter().map(|row| row.get(0)).collect()
         };

@@ -36,8 +36,9 @@ pub struct Connector {
     /// Settings sent in the start-up packet: they win over settings of the role or database, and
     /// survive RESET ALL.
     pub settings: Arc<[(&'static str, String)]>,
-    /// A statement of our own, prepared on every connection under a name nobody can guess.
-    pub prepare: OwnSql,
+    /// A statement of our own, prepared on every connection under a name nobody can guess; none where a
+    /// pooler gives each transaction another backend.
+    pub prepare: Option<OwnSql>,
     /// Limit on everything from the socket to `ReadyForQuery`, per host.
     pub timeout: Duration,
 }
@@ -124,7 +125,9 @@ impl Connector {
         let key = CancelKey::new(started.pid, started.secret, endpoint.clone());
         let mut connection =
             Connection::new(handshake.stream, handshake.inbox, key, Statements::new()?);
-        connection.prepare_own(self.prepare).await?;
+        if let Some(sql) = self.prepare {
+            connection.prepare_own(sql).await?;
+        }
         Ok(connection)
     }
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::control;
@@ -14,7 +15,8 @@ use super::control;
 const NAMED_OBJECTS: i64 = 3;
 
 /// Makes sure that nobody's operators, functions or relations stand in for the catalogue's.
-const PIN_SEARCH_PATH: &str = "set search_path to pg_catalog, pg_temp";
+/// In a transaction that leaves no setting behind: the backend may be another client's next.
+const BEGIN: &str = "begin read only; set local search_path to pg_catalog, pg_temp";
 
 /// One row for the role itself and for each role that it is a member of, with the membership of its own
 /// that leads there. What PostgreSQL's own roles are members of is left out: they are bad enough.
@@ -128,7 +130,7 @@ impl RoleReport {
 }
 
 /// Examines the role that `client` is logged in as. `authenticated` is the login of requests with a
-/// token: no other login may be a member of it. Sets the connection's `search_path`.
+/// token: no other login may be a member of it. Works in a transaction of its own.
 ///
 /// # Errors
 ///
@@ -137,11 +139,20 @@ pub async fn verify_login_role(
     client: &Client,
     authenticated: &str,
 ) -> Result<RoleReport, RoleError> {
-    client.batch_execute(PIN_SEARCH_PATH).await?;
-    let roles = client.query(REACHABLE_ROLES, &[&authenticated, &NAMED_OBJECTS]).await?;
+    client.batch_execute(BEGIN).await?;
+    let report = examine(client, authenticated).await;
+    client.batch_execute("rollback").await?;
+    report
+}
+
+async fn examine(client: &Client, authenticated: &str) -> Result<RoleReport, RoleError> {
+    // Without named statements: there may be a pooler on the way.
+    let values: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&authenticated, Type::TEXT), (&NAMED_OBJECTS, Type::INT8)];
+    let roles = client.query_typed(REACHABLE_ROLES, &values).await?;
     let login: String = roles.first().map(|row| row.get("name")).unwrap_or_default();
     let faults = roles.iter().flat_map(|row| faults(&login, row)).collect();
-    let privileges = client.query_one(PRIVILEGES, &[]).await?;
+    let privileges = client.query_typed_one(PRIVILEGES, &[]).await?;
     let warnings = warnings(&login, privileges.get(0), privileges.get(1));
     Ok(RoleReport { login, faults, warnings })
 }

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::hmac;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::ServeError;
 use crate::auth::Authenticator;
-use crate::config::{Config, DatabaseConfig, SealKeyConfig};
+use crate::config::{Config, DatabaseConfig, Pooler};
 use crate::http::Gateway;
 use crate::http::cors::Cors;
 use crate::observe::{Event, Observer};
@@ -19,7 +18,8 @@ use crate::pg::control::{self, ControlError};
 use crate::pg::pool::{Pool, PoolOptions};
 use crate::pg::roles;
 use crate::pg::url::ConnectUrl;
-use crate::policy;
+use crate::session::keyring::{KeySource, Keyring, KeyringError};
+use crate::session::pipeline::Pooled;
 use crate::session::seal::Sealer;
 use crate::session::{Bounds, Sessions, pipeline, proof};
 
@@ -27,6 +27,10 @@ use crate::session::{Bounds, Sessions, pipeline, proof};
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// The server's own time limit comes into force this long after ours, should ours fail.
 const BACKSTOP: Duration = Duration::from_secs(5);
+/// The settings that a pooler takes from clients and sets on whichever server connection it gives them
+/// (PgBouncer's manual, `ignore_startup_parameters`).
+const POOLERS_KEEP: [&str; 4] =
+    ["client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings"];
 /// Says what the key derived from the seal key is for.
 const SUBJECT_KEY_LABEL: &[u8] = b"rowgate: subjects in logs";
 
@@ -39,16 +43,15 @@ pub async fn gateway(
     let database = &config.database;
     let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
     let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
-    let key = seal_key(&config).await?;
-    for client in [&authenticated, &anonymous] {
-        prove(client, &key).await?;
-    }
+    let keyring = keyring(&config, authenticated, &observer).await?;
+    prove(&anonymous, &keyring.sealer()).await?;
+    keyring.spawn_refresher(config.seal.refresh);
 
     let catalog = Catalog::load(database.authenticated.clone(), observer.clone())
         .await
         .map_err(|source| ServeError::Database { seconds: began.elapsed().as_secs(), source })?;
     catalog.spawn_refresher();
-    let authenticator = Authenticator::new(&config.auth, &subject_key(&key), observer.clone())?;
+    let authenticator = Authenticator::new(&config.auth, &subject_key(&keyring), observer.clone())?;
     let patience = config.server.startup_timeout.saturating_sub(began.elapsed());
     authenticator.wait_ready(patience.max(RETRY_PAUSE)).await?;
 
@@ -59,7 +62,8 @@ pub async fn gateway(
     let sessions = Sessions {
         authenticated: pool(&database.authenticated)?,
         anonymous: pool(&database.anonymous)?,
-        sealer: Sealer::new(&key),
+        keyring,
+        pooled: pooled(&config),
         catalog,
         bounds: Bounds {
             deadline: config.limits.deadline,
@@ -87,17 +91,11 @@ async fn log_in(
     Ok(client)
 }
 
-/// Makes sure that this role's requests would be believed.
-async fn prove(client: &Client, key: &SealKeyConfig) -> Result<(), ServeError> {
-    match proof::believed(client, key).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ServeError::SealKey(format!(
-            "the database does not believe claims sealed with key {:?} ({}); is it the key that \
-             `rowgate keys export` wrote for this database, and was `rowgate migrate` run?",
-            key.kid,
-            control::reason(&error)
-        ))),
-    }
+/// Makes sure that this role's requests would be believed, too.
+async fn prove(client: &Client, sealer: &Sealer) -> Result<(), ServeError> {
+    let Err(error) = proof::believes(client, sealer).await else { return Ok(()) };
+    let (kid, reason) = (sealer.kid().to_owned(), control::reason(&error));
+    Err(not_sealing(&KeyringError::NotBelieved { kid, reason }))
 }
 
 async fn connect_patiently(
@@ -130,31 +128,57 @@ fn is_final(error: &ControlError) -> bool {
     matches!(error, ControlError::Refused { .. } | ControlError::Tls { .. })
 }
 
-/// The configured key, or the newest one in the database.
-async fn seal_key(config: &Config) -> Result<SealKeyConfig, ServeError> {
-    if let Some(key) = &config.seal.key {
-        return Ok(key.clone());
-    }
-    let Some(owner) = &config.database.owner else {
-        return Err(ServeError::SealKey(
-            "there is none; set ROWGATE_SEAL_KEY_FILE to what `rowgate keys export` wrote, or DATABASE_URL to the owner's \
-             connection, over which the key is read"
-                .to_owned(),
-        ));
+/// The key that seals, and where the next ones will come from.
+async fn keyring(
+    config: &Config,
+    prover: Client,
+    observer: &Observer,
+) -> Result<std::sync::Arc<Keyring>, ServeError> {
+    let source = match (&config.seal.key_file, &config.database.owner) {
+        (Some(file), _) => KeySource::File(file.clone()),
+        _ if !config.seal.keys.is_empty() => KeySource::Fixed(config.seal.keys.clone()),
+        (None, Some(owner)) => KeySource::Owner(owner.clone()),
+        (None, None) => {
+            return Err(ServeError::SealKey(
+                "there is none; set ROWGATE_SEAL_KEY_FILE to what `rowgate keys export` wrote, or DATABASE_URL to the owner's \
+                 connection, over which the key is read"
+                    .to_owned(),
+            ));
+        }
     };
-    let failed =
-        |error: &dyn std::error::Error| ServeError::SealKey(format!("it cannot be read: {error}"));
-    let client = control::connect(owner).await.map_err(|e| failed(&e))?;
-    policy::read_seal_key(&client).await.map_err(|e| failed(&e))
+    let bound = config.database.pooler == Pooler::None;
+    let login = config.database.authenticated.clone();
+    let opened = Keyring::open(source, bound, login, prover, observer.clone()).await;
+    opened.map_err(|error| not_sealing(&error))
 }
 
-/// A key for hashing subjects: the same in every gateway of one database, and no help in forging seals.
-fn subject_key(seal: &SealKeyConfig) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &seal.key);
-    let tag = hmac::sign(&key, SUBJECT_KEY_LABEL);
-    let mut derived = [0; 32];
-    derived.copy_from_slice(tag.as_ref());
-    derived
+fn not_sealing(error: &KeyringError) -> ServeError {
+    let advice = match error {
+        KeyringError::NotBelieved { .. } => {
+            "; is it the key that `rowgate keys export` wrote for this database, and was \
+             `rowgate migrate` run?"
+        }
+        KeyringError::Unread(_) | KeyringError::Unasked(_) => "",
+    };
+    ServeError::SealKey(format!("{error}{advice}"))
+}
+
+/// A key for hashing subjects: the same in gateways of one database that started with the same seal key,
+/// and no help in forging seals.
+fn subject_key(keyring: &Keyring) -> [u8; 32] {
+    keyring.sealer().derive(SUBJECT_KEY_LABEL)
+}
+
+/// What [`connector`] sends at start-up elsewhere.
+fn pooled(config: &Config) -> Option<Pooled> {
+    let search_path = config.database.search_path.clone();
+    let backstop = backstop(config);
+    (config.database.pooler == Pooler::Transaction).then_some(Pooled { search_path, backstop })
+}
+
+/// The server's own time limit, in milliseconds.
+fn backstop(config: &Config) -> String {
+    (config.limits.deadline + BACKSTOP).as_millis().to_string()
 }
 
 fn pool_options(database: &DatabaseConfig) -> PoolOptions {
@@ -169,7 +193,7 @@ fn pool_options(database: &DatabaseConfig) -> PoolOptions {
 /// Settings that the answers depend on, or that bound what a session can do. Sent at start-up they win
 /// over settings of the role and database, and survive RESET ALL.
 fn connector(config: &Config, url: &ConnectUrl) -> Connector {
-    let backstop = (config.limits.deadline + BACKSTOP).as_millis().to_string();
+    let backstop = backstop(config);
     let fixed = [
         ("client_encoding", "UTF8"),
         ("DateStyle", "ISO, MDY"),
@@ -184,6 +208,7 @@ fn connector(config: &Config, url: &ConnectUrl) -> Connector {
         ("default_transaction_deferrable", "off"),
         ("client_connection_check_interval", "1000"),
     ];
+    let pooler = config.database.pooler;
     let settings = fixed
         .map(|(name, value)| (name, value.to_owned()))
         .into_iter()
@@ -192,11 +217,12 @@ fn connector(config: &Config, url: &ConnectUrl) -> Connector {
             ("statement_timeout", backstop.clone()),
             ("idle_in_transaction_session_timeout", backstop),
         ])
+        .filter(|(name, _)| pooler == Pooler::None || POOLERS_KEEP.contains(name))
         .collect();
     Connector {
         url: url.clone(),
         settings,
-        prepare: pipeline::OPEN,
+        prepare: (pooler == Pooler::None).then_some(pipeline::OPEN),
         timeout: config.database.connect_timeout,
     }
 }

@@ -12,6 +12,7 @@ mod login_roles;
 mod policies;
 mod policy_edits;
 mod postgres_tls;
+mod seal_keys;
 mod sealed_claims;
 mod serving;
 mod sql_over_http;

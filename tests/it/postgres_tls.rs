@@ -53,8 +53,12 @@ fn control_plane(url: ConnectUrl) -> Attempt {
 
 fn data_plane(url: ConnectUrl) -> Attempt {
     Box::pin(async move {
-        let connector =
-            Connector { url, settings: Arc::new([]), prepare: OwnSql("select 1"), timeout: LIMIT };
+        let connector = Connector {
+            url,
+            settings: Arc::new([]),
+            prepare: Some(OwnSql("select 1")),
+            timeout: LIMIT,
+        };
         let connection = connector.connect().await.map_err(|error| error.to_string())?;
         Ok(Open { pid: connection.pid(), _connection: Box::new(connection) })
     })

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_postgres::{Client, config::Host};
 
 use super::findings::Findings;
-use crate::config::{Config, SealKeyConfig};
+use crate::config::{Config, Pooler, SealKeyConfig};
 use crate::pg::control;
 use crate::pg::roles::{self, RoleError};
 use crate::pg::tls::TlsMode;
 use crate::pg::url::ConnectUrl;
-use crate::policy;
+use crate::policy::{self, Wanted};
 use crate::session::proof;
 use crate::session::seal::SEAL_LIFETIME;
 
@@ -37,7 +37,9 @@ pub(super) async fn check(findings: &mut Findings, config: &Config) {
         check_server(findings, client, config.database.pool_size).await;
         check_clock(findings, client).await;
     }
-    let Some(key) = config.seal.key.as_ref().or(key.as_ref()) else { return };
+    let bound = config.database.pooler == Pooler::None;
+    let configured = config.seal.keys.iter().find(|key| key.bound == bound);
+    let Some(key) = configured.or(key.as_ref()) else { return };
     for client in [authenticated, anonymous].into_iter().flatten() {
         check_seal(findings, &client, key).await;
     }
@@ -109,7 +111,8 @@ async fn check_server(findings: &mut Findings, client: &Client, pool_size: usize
 
 /// The schema and, over the owner's connection, the key. Returns the key that `serve` would read.
 async fn check_owner(findings: &mut Findings, config: &Config) -> Option<SealKeyConfig> {
-    let configured = config.seal.key.as_ref();
+    let bound = config.database.pooler == Pooler::None;
+    let configured = config.seal.keys.iter().find(|key| key.bound == bound);
     let Some(url) = &config.database.owner else {
         if configured.is_none() {
             findings.error(
@@ -142,9 +145,11 @@ async fn check_owner(findings: &mut Findings, config: &Config) -> Option<SealKey
     if configured.is_some() {
         return None;
     }
-    match policy::read_seal_key(&client).await {
-        Ok(key) => {
-            findings.ok(format!("seal: key {:?} is read from the database at start", key.kid));
+    let wanted = Wanted { bound, coming: false };
+    match policy::read_seal_keys(&client, wanted).await {
+        Ok(keys) => {
+            let key = keys.into_iter().next()?;
+            findings.ok(format!("seal: key {:?} is read from the database", key.kid));
             Some(key)
         }
         Err(error) => {

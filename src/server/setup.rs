@@ -28,7 +28,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// The server's own time limit comes into force this long after ours, should ours fail.
 const BACKSTOP: Duration = Duration::from_secs(5);
 /// The settings that a pooler takes from clients and sets on whichever server connection it gives them
-/// (PgBouncer's manual, `ignore_startup_parameters`).
+/// (`PgBouncer`'s manual, `ignore_startup_parameters`).
 const POOLERS_KEEP: [&str; 4] =
     ["client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings"];
 /// Says what the key derived from the seal key is for.
@@ -43,7 +43,7 @@ pub async fn gateway(
     let database = &config.database;
     let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
     let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
-    let keyring = keyring(&config, authenticated, &observer).await?;
+    let keyring = Box::pin(keyring(&config, authenticated, &observer)).await?;
     prove(&anonymous, &keyring.sealer()).await?;
     keyring.spawn_refresher(config.seal.refresh);
 
@@ -137,7 +137,7 @@ async fn keyring(
     let source = match (&config.seal.key_file, &config.database.owner) {
         (Some(file), _) => KeySource::File(file.clone()),
         _ if !config.seal.keys.is_empty() => KeySource::Fixed(config.seal.keys.clone()),
-        (None, Some(owner)) => KeySource::Owner(owner.clone()),
+        (None, Some(owner)) => KeySource::Owner(Box::new(owner.clone())),
         (None, None) => {
             return Err(ServeError::SealKey(
                 "there is none; set ROWGATE_SEAL_KEY_FILE to what `rowgate keys export` wrote, or DATABASE_URL to the owner's \

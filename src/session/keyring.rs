@@ -37,7 +37,7 @@ pub enum KeySource {
     /// A file that may be replaced.
     File(PathBuf),
     /// The database, over its owner's connection.
-    Owner(ConnectUrl),
+    Owner(Box<ConnectUrl>),
 }
 
 /// Why no key can be used.

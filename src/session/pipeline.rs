@@ -180,15 +180,14 @@ impl Assembly<'_> {
     ) -> Result<(), SessionError> {
         let mut seal = Vec::with_capacity(SEAL_CAPACITY);
         sessions.keyring.sealer().seal(identity, self.connection.pid(), &mut seal);
-        let mut values = vec![Sealer::claims(identity).as_bytes(), seal.as_slice()];
+        let pooled = sessions.pooled.as_ref();
         // DISCARD ALL has removed the prepared statement; behind a pooler there never is one.
-        let once = match &sessions.pooled {
-            Some(pooled) => {
-                values.extend([pooled.search_path.as_bytes(), pooled.backstop.as_bytes()]);
-                Some(OPEN_POOLED)
-            }
-            None => suspect.then_some(OPEN),
-        };
+        let once = if pooled.is_some() { Some(OPEN_POOLED) } else { suspect.then_some(OPEN) };
+        let values =
+            [Some(Sealer::claims(identity).as_bytes()), Some(seal.as_slice())].into_iter().chain([
+                pooled.map(|settings| settings.search_path.as_bytes()),
+                pooled.map(|settings| settings.backstop.as_bytes()),
+            ]);
         let name = if once.is_some() { Arc::from("") } else { self.connection.own_statement() };
         let outbox = self.connection.outbox();
         if let Some(sql) = once {
@@ -196,7 +195,7 @@ impl Assembly<'_> {
         }
         bind(
             &name,
-            values,
+            values.flatten(),
             |value, out| {
                 out.put_slice(value);
                 Ok(IsNull::No)

@@ -90,7 +90,7 @@ async fn check_login(findings: &mut Findings, config: &Config, url: &ConnectUrl)
 }
 
 async fn check_server(findings: &mut Findings, client: &Client, pool_size: usize) {
-    let row = match client.query_one(SERVER, &[]).await {
+    let row = match client.query_typed_one(SERVER, &[]).await {
         Ok(row) => row,
         Err(error) => return findings.error(format!("server: {}", control::reason(&error))),
     };
@@ -130,7 +130,7 @@ async fn check_owner(findings: &mut Findings, config: &Config) -> Option<SealKey
             return None;
         }
     };
-    match client.query_one(AUTH_SCHEMA, &[]).await {
+    match client.query_typed_one(AUTH_SCHEMA, &[]).await {
         Ok(row) if row.get(0) => findings.ok(format!("owner {url}: the schema auth is there")),
         Ok(_) => {
             findings
@@ -183,7 +183,7 @@ async fn check_seal(findings: &mut Findings, client: &Client, key: &SealKeyConfi
 
 async fn check_clock(findings: &mut Findings, client: &Client) {
     let asked = Instant::now();
-    let row = match client.query_one(CLOCK, &[]).await {
+    let row = match client.query_typed_one(CLOCK, &[]).await {
         Ok(row) => row,
         Err(error) => return findings.error(format!("clock: {}", control::reason(&error))),
     };

@@ -19,16 +19,16 @@ pub(super) async fn run(_: &Args, client: &Client) -> Result<(), PolicyError> {
 }
 
 fn table(keys: &[SealKeyRecord]) -> String {
-    let mut text = line("key", "state", "kind", "from", "until");
+    let mut text = line("key", "state", "binding", "from", "until");
     for key in keys {
-        let kind = if key.bound { "bound" } else { "unbound" };
-        text.push_str(&line(&key.kid, word(key.state), kind, &key.not_before, &key.not_after));
+        let binding = if key.bound { "bound" } else { "unbound" };
+        text.push_str(&line(&key.kid, word(key.state), binding, &key.not_before, &key.not_after));
     }
     text
 }
 
-fn line(kid: &str, state: &str, kind: &str, from: &str, until: &str) -> String {
-    format!("{kid:<16}  {state:<6}  {kind:<7}  {from:<19}  {until}\n")
+fn line(id: &str, state: &str, binding: &str, from: &str, until: &str) -> String {
+    format!("{id:<16}  {state:<6}  {binding:<7}  {from:<19}  {until}\n")
 }
 
 fn word(state: SealKeyState) -> &'static str {

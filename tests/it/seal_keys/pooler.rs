@@ -44,7 +44,7 @@ impl Bouncer {
         let configuration = format!(
             "[databases]\n{} = host=127.0.0.1 port={server_port}\n[pgbouncer]\n\
              listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = plain\nauth_file = {}\npool_mode = transaction\n\
+             auth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
              default_pool_size = {SERVERS}\nmax_client_conn = 200\n",
             database.name,
             users_file.display(),
@@ -221,6 +221,37 @@ async fn forging_and_statements_that_could_leave_something_are_refused() {
     assert_eq!(refused.code().unwrap().code(), "28000");
     client.batch_execute("rollback").await.unwrap();
     assert_eq!(who(&gateway).await.rows(), json!([["alice"]]));
+}
+
+#[tokio::test]
+async fn check_works_through_the_pooler_and_leaves_nothing_there() {
+    let Some(Pooled { gateway, bouncer }) = start(|_| {}).await else { return };
+    for _ in 0..2 {
+        let output = Command::new(env!("CARGO_BIN_EXE_rowgate"))
+            .arg("check")
+            .current_dir(std::env::temp_dir())
+            .env_clear()
+            .env("DATABASE_URL", &bouncer.database.owner_url)
+            .env("DATABASE_AUTHENTICATED_URL", &bouncer.database.authenticated_url)
+            .env("DATABASE_ANONYMOUS_URL", &bouncer.database.anonymous_url)
+            .env("ROWGATE_DATABASE_POOLER", "transaction")
+            .env("ROWGATE_ISSUER_URL", gateway.issuer.url())
+            .stdin(Stdio::null())
+            .output();
+        let output = output.unwrap();
+        let findings = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!findings.contains("prepared statement"), "{findings}");
+        for role in ["authenticated", "anonymous"] {
+            let believed = format!("when sent as {role}");
+            assert!(findings.contains("believed with key \"u"), "{findings}");
+            assert!(findings.contains(&believed), "{findings}");
+        }
+    }
+    for _ in 0..4 {
+        let client = connect(&bouncer.database.authenticated_url).await;
+        let path = client.query_typed_one("select current_setting('search_path')", &[]).await;
+        assert_eq!(path.unwrap().get::<_, &str>(0), "\"$user\", public");
+    }
 }
 
 #[tokio::test]

@@ -128,6 +128,32 @@ async fn a_caller_who_spoils_his_own_seal_is_told_so_and_harms_nobody() {
     assert!(String::from_utf8_lossy(&metrics).contains("rowgate_seal_key_failures_total 0"));
 }
 
+#[tokio::test]
+async fn a_seal_ends_half_a_minute_after_it_was_made_or_with_the_token() {
+    let no_leeway = |config: &mut Config| config.auth.issuers[0].leeway = Duration::ZERO;
+    let gateway = TestGateway::with(no_leeway).await;
+    let owner = gateway.database.owner().await;
+    owner
+        .batch_execute(
+            "create function remaining() returns int language sql volatile as $$ \
+               select pg_catalog.right(pg_catalog.current_setting('rowgate.seal'), 10)::int \
+                      - extract(epoch from now())::int $$; \
+             grant execute on function remaining() to authenticated, anonymous",
+        )
+        .await
+        .unwrap();
+    let body = json!({"query": "select remaining()", "arrayMode": true}).to_string();
+    for (lifetime, expected) in [(Some(300), 28..=31), (Some(15), 5..=16), (None, 28..=31)] {
+        let token = lifetime.map(|lifetime| {
+            format!("Bearer {}", gateway.issuer.token("alice").expires_in(lifetime).sign())
+        });
+        let headers: Vec<_> = token.iter().map(|token| ("authorization", token.as_str())).collect();
+        let answer = gateway.send(Method::POST, "/sql", &headers, body.clone()).await;
+        let remaining = answer.rows()[0][0].as_i64().unwrap();
+        assert!(expected.contains(&remaining), "{remaining} s with a token of {lifetime:?} s");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_with_a_key_file_takes_up_what_replaces_it() {
     let database = cluster::fresh_database().await;

@@ -6,6 +6,7 @@
 mod rotation;
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::error::PolicyError;
@@ -59,7 +60,11 @@ pub async fn read_seal_keys(
     let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
         [(&wanted.bound, Type::BOOL), (&wanted.coming, Type::BOOL)];
     let rows = client.query_typed(sql, &values).await;
-    let rows = rows.map_err(PolicyError::database("reading the seal keys"))?;
+    let rows = rows.map_err(|error| match error.code() {
+        // Migrated by an older version, or not at all.
+        Some(&SqlState::UNDEFINED_COLUMN | &SqlState::UNDEFINED_TABLE) => PolicyError::NotMigrated,
+        _ => PolicyError::Database { doing: "reading the seal keys", source: error },
+    })?;
     if rows.is_empty() {
         let none = if wanted.bound { NONE_VALID } else { NONE_UNBOUND };
         return Err(PolicyError::SealKey(none));

@@ -91,11 +91,22 @@ async fn log_in(
     Ok(client)
 }
 
-/// Makes sure that this role's requests would be believed, too.
+/// Makes sure that this role's requests would be believed, too, and forged ones would not.
 async fn prove(client: &Client, sealer: &Sealer) -> Result<(), ServeError> {
-    let Err(error) = proof::believes(client, sealer).await else { return Ok(()) };
-    let (kid, reason) = (sealer.kid().to_owned(), control::reason(&error));
-    Err(not_sealing(&KeyringError::NotBelieved { kid, reason }))
+    let not_believed = |error: &tokio_postgres::Error| {
+        let (kid, reason) = (sealer.kid().to_owned(), control::reason(error));
+        not_sealing(&KeyringError::NotBelieved { kid, reason })
+    };
+    proof::believes(client, sealer).await.map_err(|error| not_believed(&error))?;
+    match proof::doubts(client).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ServeError::SealKey(
+            "the database believes claims that nobody sealed, so auth.session() is not Rowgate's; \
+             is it an extension's?"
+                .to_owned(),
+        )),
+        Err(error) => Err(not_believed(&error)),
+    }
 }
 
 async fn connect_patiently(

@@ -1,7 +1,8 @@
 //! Proof that the database believes the seals made here: the only sign that both have the same key.
 
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::pipeline;
 use super::seal::Sealer;
@@ -30,6 +31,26 @@ pub async fn believes(client: &Client, sealer: &Sealer) -> Result<String, tokio_
     outcome
 }
 
+/// Whether the database refuses claims that nobody sealed. It does not where `auth.session()` is another
+/// program's: such a one may believe any setting, and with it every seal of ours.
+pub async fn doubts(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    client.batch_execute("begin read only").await?;
+    let claims = Sealer::claims(&Identity::Anonymous);
+    let outcome = read_back(client, claims, NO_SEAL).await;
+    client.batch_execute("rollback").await?;
+    match outcome {
+        Ok(()) => Ok(false),
+        Err(error) if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Of the right shape, and made by nobody.
+const NO_SEAL: &str =
+    "0000000000000000000000000000000000000000000000000000000000000000.none.9999999999";
+
 async fn attempt(client: &Client, sealer: &Sealer) -> Result<String, tokio_postgres::Error> {
     let row = client.query_typed_one(WHO, &[]).await?;
     let (pid, user): (i32, String) = (row.get(0), row.get(1));
@@ -38,7 +59,12 @@ async fn attempt(client: &Client, sealer: &Sealer) -> Result<String, tokio_postg
     sealer.seal(&identity, pid, &mut seal);
     let seal = String::from_utf8_lossy(&seal).into_owned();
     let claims = Sealer::claims(&identity);
-    client.query_typed_one(pipeline::OPEN.0, &[(&claims, Type::TEXT), (&seal, Type::TEXT)]).await?;
-    client.query_typed_one(READ_CLAIMS, &[]).await?;
+    read_back(client, claims, &seal).await?;
     Ok(user)
+}
+
+async fn read_back(client: &Client, claims: &str, seal: &str) -> Result<(), tokio_postgres::Error> {
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&claims, Type::TEXT), (&seal, Type::TEXT)];
+    client.query_typed_one(pipeline::OPEN.0, &values).await?;
+    client.query_typed_one(READ_CLAIMS, &[]).await.map(drop)
 }

@@ -48,6 +48,8 @@ async fn rotate(database: &TestDatabase, lead: Duration, overlap: Duration) -> S
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
+    /// The longest that an answer took, in milliseconds.
+    slowest: Arc<AtomicUsize>,
     callers: Vec<JoinHandle<Vec<String>>>,
     began: Instant,
 }
@@ -57,6 +59,7 @@ impl Load {
         let mut load = Self {
             stop: Arc::default(),
             answered: Arc::default(),
+            slowest: Arc::default(),
             callers: Vec::new(),
             began: Instant::now(),
         };
@@ -69,15 +72,18 @@ impl Load {
     fn add(&mut self, gateway: &Arc<TestGateway>, callers: usize) {
         for _ in 0..callers {
             let (gateway, stop) = (Arc::clone(gateway), Arc::clone(&self.stop));
-            let answered = Arc::clone(&self.answered);
+            let (answered, slowest) = (Arc::clone(&self.answered), Arc::clone(&self.slowest));
             let token = format!("Bearer {}", gateway.token("alice"));
             self.callers.push(tokio::spawn(async move {
                 let body = json!({"query": WHO, "params": [], "arrayMode": true}).to_string();
                 let mut failures = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let headers = [("authorization", token.as_str())];
+                    let asked = Instant::now();
                     let answer = gateway.send(Method::POST, "/sql", &headers, body.clone()).await;
                     answered.fetch_add(1, Ordering::Relaxed);
+                    let took = usize::try_from(asked.elapsed().as_millis()).unwrap();
+                    slowest.fetch_max(took, Ordering::Relaxed);
                     if answer.status != 200 || answer.json()["rows"] != json!([["alice"]]) {
                         failures.push(String::from_utf8_lossy(&answer.body).into_owned());
                     }
@@ -98,9 +104,10 @@ impl Load {
         let answered = self.answered.load(Ordering::Relaxed);
         let seconds = self.began.elapsed().as_secs_f64();
         println!(
-            "{answered} requests in {seconds:.1} s ({:.0}/s), {} failed",
+            "{answered} requests in {seconds:.1} s ({:.0}/s), {} failed, the slowest took {} ms",
             f64::from(u32::try_from(answered).unwrap()) / seconds,
-            failures.len()
+            failures.len(),
+            self.slowest.load(Ordering::Relaxed)
         );
         assert!(answered > 50, "{answered} requests are no load");
         failures

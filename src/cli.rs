@@ -95,17 +95,12 @@ enum Command {
     Init(init::Args),
     /// The keys that protect claims on their way into SQL
     #[command(subcommand)]
-    Keys(Keys),
+    Keys(keys::Command),
 }
 
 #[derive(Debug, Subcommand)]
 enum Policies {
     Apply(policies::Args),
-}
-
-#[derive(Debug, Subcommand)]
-enum Keys {
-    Export(keys::Args),
 }
 
 impl Cli {
@@ -150,9 +145,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             let urls = urls(&sources)?;
             Ok(policies::run(args, owner(&urls)?).await?)
         }
-        Command::Keys(Keys::Export(args)) => {
+        Command::Keys(command) => {
             let urls = urls(&sources)?;
-            Ok(keys::run(args, owner(&urls)?).await?)
+            Ok(keys::run(command, owner(&urls)?).await?)
         }
     }
 }

@@ -17,6 +17,7 @@ mod suggest;
 mod values;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::pg::url::ConnectUrl;
@@ -26,6 +27,8 @@ pub use database::DatabaseUrls;
 pub use defaults::MOST_PARAMETERS;
 pub use error::{ConfigError, Origin, Problem};
 pub use layers::{ConfigSources, Environment, Flag};
+pub use secrets::read_seal_key_file;
+pub use values::duration_of;
 
 /// Everything `rowgate serve` needs to know.
 #[derive(Clone, Debug)]
@@ -81,7 +84,7 @@ pub struct DatabaseConfig {
     pub authenticated: ConnectUrl,
     /// Login of requests without a token.
     pub anonymous: ConnectUrl,
-    /// Login of the owner (`DATABASE_URL`): administrative commands, and the seal key at start.
+    /// Login of the owner (`DATABASE_URL`): administrative commands, and the seal keys.
     pub owner: Option<ConnectUrl>,
     /// Connections per role.
     pub pool_size: usize,
@@ -101,6 +104,17 @@ pub struct DatabaseConfig {
     pub slots: Option<usize>,
     /// Whether a `Neon-Connection-String` that names another database is refused.
     pub match_database_name: bool,
+    /// What stands between the gateway and the server.
+    pub pooler: Pooler,
+}
+
+/// Whether a connection of ours is a backend of the server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooler {
+    /// It is, for as long as it lives.
+    None,
+    /// Each transaction may run on another backend, as behind `PgBouncer` with `pool_mode = transaction`.
+    Transaction,
 }
 
 /// `[auth]` and `[[issuer]]`
@@ -196,24 +210,33 @@ pub enum StatementKinds {
 }
 
 /// `[seal]`: how claims are protected on their way into SQL.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SealConfig {
-    /// Key id and key; none: read at start over the owner's connection.
-    pub key: Option<SealKeyConfig>,
+    /// The best first; none: they are read over the owner's connection.
+    pub keys: Vec<SealKeyConfig>,
+    /// The file that they came from, which is read again while serving.
+    pub key_file: Option<PathBuf>,
+    /// How often the keys are read again.
+    pub refresh: Duration,
 }
 
-/// A seal key as configured: `<kid>:<64 hex digits>`.
+/// A seal key as configured: `<kid>:<64 hex digits>`, and `:unbound` if it is not bound to a backend.
 #[derive(Clone)]
 pub struct SealKeyConfig {
     /// Key id, `[0-9a-z]{1,16}`.
     pub kid: String,
     /// The HMAC key.
     pub key: [u8; 32],
+    /// Whether its seals hold for one backend only; they must, unless a pooler hides the backends.
+    pub bound: bool,
 }
 
 impl std::fmt::Debug for SealKeyConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SealKeyConfig").field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("SealKeyConfig")
+            .field("kid", &self.kid)
+            .field("bound", &self.bound)
+            .finish_non_exhaustive()
     }
 }
 

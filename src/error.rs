@@ -378,6 +378,19 @@ impl From<SessionError> for ApiError {
             SessionError::Deadline { limit, confirmed } => {
                 Self::deadline(limit.as_millis(), confirmed)
             }
+            SessionError::NotBelieved => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "RG5036",
+                "the database did not believe the gateway's seal; nothing was changed",
+                "try again shortly; if it lasts, the operator finds the reason in the gateway's log",
+            )
+            .retry(),
+            SessionError::NeedsOwnConnection => Self::new(
+                StatusCode::FORBIDDEN,
+                "RG4038",
+                "this statement could leave something behind on a connection that others share",
+                "leave out functions with side effects, or serve without a pooler in transaction mode",
+            ),
             SessionError::TransactionBroken => Self::refused(&Refusal::TransactionControl),
         }
     }

@@ -140,6 +140,18 @@ pub enum Event {
         /// What.
         warning: String,
     },
+    /// Claims are sealed with this key from now on.
+    SealKeyTaken {
+        /// Its id.
+        kid: String,
+    },
+    /// No seal key could be read, or none that was read is believed by the database.
+    SealKeysUnusable {
+        /// What went wrong, free of secrets.
+        reason: String,
+        /// Whether the key in use is known to be believed still.
+        in_force: bool,
+    },
     /// The database is not there yet, and is waited for.
     WaitingForDatabase {
         /// What went wrong, free of secrets.

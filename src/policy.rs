@@ -32,7 +32,10 @@ pub use embedded::templates;
 pub use error::{PolicyError, StatementError};
 pub use logins::{create_slots, set_login_passwords};
 pub use report::{Cause, Report};
-pub use seal_key::read_seal_key;
+pub use seal_key::{
+    Schedule, SealKeyRecord, SealKeyState, Wanted, list as list_seal_keys, read_seal_key,
+    read_seal_keys, retire as retire_seal_key, rotate as rotate_seal_key,
+};
 pub use source::SqlSource;
 pub use state::{Change, GrantChanges};
 

@@ -4,6 +4,7 @@
 //! claims, in the same transaction. Must never let a caller's statement run without one, nor hand on a
 //! connection on which a statement may have left something.
 
+pub mod keyring;
 pub mod pipeline;
 pub mod proof;
 pub mod running;
@@ -21,9 +22,9 @@ use crate::pg::pool::{AcquireError, Pool};
 use crate::pg::sql::CallerSql;
 use crate::pg::{PgError, ServerError};
 use crate::places::Place;
-use pipeline::Sent;
+use keyring::{Keyring, NOT_BELIEVED, Verdict};
+use pipeline::{Pooled, Sent};
 pub use running::{Progress, Running};
-use seal::Sealer;
 
 /// One statement of a request.
 #[derive(Clone, Copy)]
@@ -118,6 +119,13 @@ pub enum SessionError {
         /// Whether the cancellation was confirmed.
         confirmed: bool,
     },
+    /// The database did not believe the seal, which was not the caller's doing.
+    #[error("the database did not believe the seal")]
+    NotBelieved,
+    /// A statement that needs a connection that is clean before and closed afterwards, which a pooler
+    /// does not give.
+    #[error("the statement could leave something behind on a connection that others share")]
+    NeedsOwnConnection,
     /// The statement ended the transaction, or left one open.
     #[error("the statement interfered with the request's transaction")]
     TransactionBroken,
@@ -142,7 +150,9 @@ pub struct Sessions {
     /// Connections that are logged in for callers without one.
     pub anonymous: Pool,
     /// Seals claims.
-    pub sealer: Sealer,
+    pub keyring: Arc<Keyring>,
+    /// What takes the place of start-up settings where connections lead to a pooler.
+    pub pooled: Option<Pooled>,
     /// Knows how types print.
     pub catalog: Arc<Catalog>,
     /// Judges statements.
@@ -181,8 +191,13 @@ impl Sessions {
         queued: &mut Duration,
     ) -> Result<(Running, Progress), SessionError> {
         let admission = self.admit(request).await?;
+        let needs_cleaning = matches!(admission, Admission::Tainting | Admission::Suspect);
+        if self.pooled.is_some() && needs_cleaning {
+            return Err(SessionError::NeedsOwnConnection);
+        }
         let mut attempt = 1;
         loop {
+            let generation = self.keyring.generation();
             let waiting_since = Instant::now();
             let mut lease = self.pool(identity).acquire().await?;
             *queued += waiting_since.elapsed();
@@ -193,6 +208,22 @@ impl Sessions {
                 Ok(progress) => return Ok((running, progress)),
                 Err(error) if attempt < ATTEMPTS && running.may_try_again(&error, request) => {
                     attempt += 1;
+                }
+                Err(SessionError::Server(error)) if error.code == NOT_BELIEVED => {
+                    // Others may have the connection while the key is looked at.
+                    drop(running);
+                    match self.keyring.doubt(generation).await {
+                        Verdict::Caller => return Err(SessionError::Server(error)),
+                        // The error has undone everything.
+                        Verdict::Replaced
+                            if attempt < ATTEMPTS && admission == Admission::Plain =>
+                        {
+                            attempt += 1;
+                        }
+                        Verdict::Replaced | Verdict::Gateway => {
+                            return Err(SessionError::NotBelieved);
+                        }
+                    }
                 }
                 Err(error) => return Err(error),
             }

@@ -175,7 +175,7 @@ fn forget_fractions(value: &mut Value) {
 /// `<64 hex>.<kid>.<exp>` over what it says it is over.
 fn assert_sealed(identity: &Identity) {
     const PID: i32 = 4711;
-    let config = SealKeyConfig { kid: "k1".into(), key: SEAL_KEY };
+    let config = SealKeyConfig { kid: "k1".into(), key: SEAL_KEY, bound: true };
     let mut seal = Vec::new();
     Sealer::new(&config).seal(identity, PID, &mut seal);
     let seal = String::from_utf8(seal).unwrap();

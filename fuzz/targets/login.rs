@@ -32,7 +32,7 @@ impl Server {
             slots: None,
             url: ConnectUrl::parse(&url).unwrap(),
             settings: Arc::new([]),
-            prepare: OwnSql("select 1"),
+            prepare: Some(OwnSql("select 1")),
             timeout: Duration::from_secs(5),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,86 +1,54 @@
-//! `rowgate keys export`: writes the seal key for gateways that have no owner's connection.
+//! `rowgate keys …`: the keys that seal claims, over the owner's connection.
 //!
-//! Must never print the key, nor write it where others can read it.
+//! Must never print a key, nor write one where others can read it.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+mod export;
+mod list;
+mod retire;
+mod rotate;
 
-use crate::config::SealKeyConfig;
+use tokio_postgres::Client;
+
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
-use crate::policy::{self, PolicyError};
+use crate::policy::PolicyError;
+pub use export::WriteError;
 
-/// Readable and writable by its owner only.
-const PRIVATE: u32 = 0o600;
-
-/// Write the database's seal key to a new file, for gateways without DATABASE_URL
-///
-/// A gateway proves to the database that claims come from it with a key that both know. By default it
-/// reads the key over the owner's connection when it starts. A gateway that is not given that
-/// connection reads it from this file instead: set ROWGATE_SEAL_KEY_FILE to its path.
-///
-/// Whoever has the file can speak for every user. It is created with mode 0600.
-#[derive(Debug, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "the doc comments are the text of --help")]
-pub struct Args {
-    /// The file to create; it must not exist
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+/// What can be done with keys.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    Rotate(rotate::Args),
+    List(list::Args),
+    Retire(retire::Args),
+    Export(export::Args),
 }
 
-/// Why no key was written.
+/// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// The key could not be read.
+    /// The database refused.
     #[error(transparent)]
-    Read(#[from] PolicyError),
+    Database(#[from] PolicyError),
     /// The file could not be written.
-    #[error("cannot create {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
-/// Writes `<kid>:<64 hex digits>`.
+/// Runs one of the commands.
 ///
 /// # Errors
 ///
-/// No connection, no key, or a file that exists.
-pub async fn run(args: Args, owner: &ConnectUrl) -> Result<(), KeysError> {
-    let client = control::connect(owner).await.map_err(PolicyError::from)?;
-    let key = policy::read_seal_key(&client).await?;
-    write(&args.file, &key)
-        .map_err(|source| KeysError::Write { path: args.file.clone(), source })?;
-    println!("wrote key {} to {}", key.kid, args.file.display());
-    Ok(())
-}
-
-fn write(path: &Path, key: &SealKeyConfig) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)?;
-    writeln!(file, "{}:{}", key.kid, hex::encode(key.key))?;
-    file.sync_all()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[test]
-    fn the_key_is_written_for_its_owner_alone_and_never_over_another_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("seal.key");
-        let key = SealKeyConfig { kid: "k1".to_owned(), key: [0xab; 32] };
-        write(&path, &key).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("k1:{}\n", "ab".repeat(32)));
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, PRIVATE);
-        let again = write(&path, &key).unwrap_err();
-        assert_eq!(again.kind(), std::io::ErrorKind::AlreadyExists);
+/// No connection as the role that migrated, no such key, or a file that cannot be written.
+pub(super) async fn run(command: Command, owner: &ConnectUrl) -> Result<(), KeysError> {
+    let client = connect(owner).await?;
+    match command {
+        Command::Rotate(args) => Ok(rotate::run(&args, &client).await?),
+        Command::List(args) => Ok(list::run(&args, &client).await?),
+        Command::Retire(args) => Ok(retire::run(&args, &client).await?),
+        Command::Export(args) => export::run(&args, &client).await,
     }
+}
+
+async fn connect(owner: &ConnectUrl) -> Result<Client, PolicyError> {
+    Ok(control::connect(owner).await?)
 }

@@ -15,7 +15,7 @@ Needs two logins and an issuer; all of it may come from the environment:
   ROWGATE_ISSUER_URL=https://issuer.example \\
   rowgate serve --listen 0.0.0.0:8080
 
-DATABASE_URL is used at start to read the seal key, and not at all if ROWGATE_SEAL_KEY_FILE is set.
+DATABASE_URL is used to read the seal keys, and not at all if ROWGATE_SEAL_KEY_FILE is set.
 Each of these variables has a twin that names a file instead: DATABASE_URL_FILE and so on.
 
 SIGTERM or Ctrl-C: no new connections, running requests may finish (server.drain_timeout). A second

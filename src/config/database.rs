@@ -61,6 +61,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     let recheck_interval = reader.get("database.recheck_interval", 0, values::duration);
     let slots = reader.get("database.slots", 0, values::count_or_off);
     let match_database_name = reader.get("database.match_database_name", 0, values::flag);
+    let pooler = reader.get("database.pooler", 0, values::pooler);
     let defaults = DatabaseConfig::new(urls.authenticated?, urls.anonymous?);
     let slots = slots.unwrap_or(defaults.slots);
     let pool_size = pool_size.unwrap_or(defaults.pool_size);
@@ -84,6 +85,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
         recheck_interval: recheck_interval.unwrap_or(defaults.recheck_interval),
         slots,
         match_database_name: match_database_name.unwrap_or(defaults.match_database_name),
+        pooler: pooler.unwrap_or(defaults.pooler),
         ..defaults
     })
 }

@@ -9,7 +9,7 @@ use jsonwebtoken::Algorithm;
 use super::network::Network;
 use super::{
     AuthConfig, ConcurrentRequests, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig,
-    LogConfig, LogFormat, ServerConfig, StatementKinds,
+    LogConfig, LogFormat, Pooler, SealConfig, ServerConfig, StatementKinds,
 };
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
@@ -68,6 +68,7 @@ impl DatabaseConfig {
             recheck_interval: Duration::from_mins(5),
             slots: None,
             match_database_name: true,
+            pooler: Pooler::None,
         }
     }
 }
@@ -121,6 +122,12 @@ impl Default for LimitsConfig {
             allow_relations: Vec::new(),
             statement_bytes: 128 * KIB,
         }
+    }
+}
+
+impl Default for SealConfig {
+    fn default() -> Self {
+        Self { keys: Vec::new(), key_file: None, refresh: Duration::from_secs(10) }
     }
 }
 

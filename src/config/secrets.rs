@@ -3,7 +3,7 @@
 //! They come from the environment or from files of their own. One that stands in `rowgate.toml` or on
 //! the command line is refused, and no complaint shows a value.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::SealKeyConfig;
 use super::error::Origin;
@@ -56,6 +56,8 @@ struct Revealed {
     text: String,
     origin: Origin,
     may_be_secret: bool,
+    /// The file of its own that it was read from.
+    file: Option<PathBuf>,
 }
 
 impl Secret {
@@ -94,17 +96,18 @@ impl Reader<'_> {
         Some(url.or_password_from(&|name| environment.get(name).map(str::to_owned)))
     }
 
-    pub(super) fn seal_key(&mut self) -> Option<SealKeyConfig> {
-        let found = self.secret(&SEAL)?;
+    /// The seal keys, and the file that holds them.
+    pub(super) fn seal_keys(&mut self) -> (Vec<SealKeyConfig>, Option<PathBuf>) {
+        let Some(found) = self.secret(&SEAL) else { return (Vec::new(), None) };
         if !found.may_be_secret {
             let complaint = "a key does not belong here: put it into the environment variable \
                              ROWGATE_SEAL_KEY or into a file that seal.key_file names";
             self.problem(found.origin, SEAL.key, None, complaint);
-            return None;
+            return (Vec::new(), None);
         }
-        values::seal_key(&found.text)
-            .map_err(|expected| self.problem(found.origin, SEAL.key, None, expected))
-            .ok()
+        let keys = values::seal_keys(&found.text)
+            .map_err(|expected| self.problem(found.origin, SEAL.key, None, expected));
+        (keys.unwrap_or_default(), found.file)
     }
 
     /// The secret from the uppermost layer that has it; there it may have one name only.
@@ -153,7 +156,7 @@ impl Reader<'_> {
             self.problem(value.origin, secret.key, None, "expected a text in quotes");
             return None;
         };
-        Some(Revealed { text, origin: value.origin, may_be_secret })
+        Some(Revealed { text, origin: value.origin, may_be_secret, file: None })
     }
 
     fn in_named_file(&mut self, secret: &Secret, value: Found) -> Option<Revealed> {
@@ -161,8 +164,13 @@ impl Reader<'_> {
             self.refuse(secret.file_key, &value, "expected a file's path");
             return None;
         };
-        match read(&self.layers.resolve(path, &value.origin)) {
-            Ok(text) => Some(Revealed { text, origin: value.origin, may_be_secret: true }),
+        let file = self.layers.resolve(path, &value.origin);
+        let several = secret.key == SEAL.key;
+        match read(&file, several) {
+            Ok(text) => {
+                let (origin, file) = (value.origin, Some(file));
+                Some(Revealed { text, origin, may_be_secret: true, file })
+            }
             Err(reason) => {
                 let complaint = format!("cannot use the file: {reason}");
                 self.refuse(secret.file_key, &value, complaint);
@@ -172,12 +180,21 @@ impl Reader<'_> {
     }
 }
 
-/// The file's only line.
-fn read(path: &Path) -> Result<String, String> {
+/// The keys in a file that `rowgate keys export` wrote, the best first.
+///
+/// # Errors
+///
+/// In words that show nothing of what is in the file.
+pub fn read_seal_key_file(path: &Path) -> Result<Vec<SealKeyConfig>, String> {
+    Ok(values::seal_keys(&read(path, true)?)?)
+}
+
+/// The file's only line, or all of its lines.
+fn read(path: &Path, several: bool) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     match text.trim() {
         "" => Err("it is empty".to_owned()),
-        line if line.contains('\n') => Err("expected a single line in it".to_owned()),
+        line if line.contains('\n') && !several => Err("expected a single line in it".to_owned()),
         line => Ok(line.to_owned()),
     }
 }

@@ -30,7 +30,7 @@ fn build(reader: &mut Reader<'_>) -> Option<Config> {
     let auth = auth(reader);
     let cors = cors(reader);
     let limits = limits(reader);
-    let seal = SealConfig { key: reader.seal_key() };
+    let seal = seal(reader);
     let log = log(reader);
     Some(Config { server, database: database?, auth, cors, limits, seal, log })
 }
@@ -97,6 +97,13 @@ fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
     reader.set("limits.allow_relations", &mut limits.allow_relations, values::system_names);
     reader.set("limits.statement_bytes", &mut limits.statement_bytes, values::memory_size);
     limits
+}
+
+fn seal(reader: &mut Reader<'_>) -> SealConfig {
+    let mut seal = SealConfig::default();
+    (seal.keys, seal.key_file) = reader.seal_keys();
+    reader.set("seal.refresh", &mut seal.refresh, values::duration);
+    seal
 }
 
 fn log(reader: &mut Reader<'_>) -> LogConfig {

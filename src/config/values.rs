@@ -9,7 +9,8 @@ use url::{Origin, Url};
 use super::file::Raw;
 use super::network::Network;
 use super::{
-    ConcurrentRequests, ExtraKind, LogFormat, MOST_PARAMETERS, SealKeyConfig, StatementKinds,
+    ConcurrentRequests, ExtraKind, LogFormat, MOST_PARAMETERS, Pooler, SealKeyConfig,
+    StatementKinds,
 };
 
 pub(super) type Parsed<T> = Result<T, &'static str>;
@@ -109,6 +110,12 @@ pub(super) fn leeway(raw: &Raw) -> Parsed<Duration> {
 
 fn any_duration(raw: &Raw) -> Option<Duration> {
     let Raw::Text(text) = raw else { return None };
+    duration_of(text)
+}
+
+/// A number and a unit, as durations are written everywhere; it may be nothing.
+#[must_use]
+pub fn duration_of(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
     match unit {
         "ms" => Some(Duration::from_millis(number)),
@@ -246,6 +253,14 @@ pub(super) fn log_format(raw: &Raw) -> Parsed<LogFormat> {
     }
 }
 
+pub(super) fn pooler(raw: &Raw) -> Parsed<Pooler> {
+    match raw {
+        Raw::Text(word) if word == "none" => Ok(Pooler::None),
+        Raw::Text(word) if word == "transaction" => Ok(Pooler::Transaction),
+        _ => Err("expected none or transaction"),
+    }
+}
+
 pub(super) fn statement_kinds(raw: &Raw) -> Parsed<StatementKinds> {
     match raw {
         Raw::Text(word) if word == "data" => Ok(StatementKinds::Data),
@@ -292,18 +307,25 @@ pub(super) fn log_filter(raw: &Raw) -> Parsed<String> {
     if filter.split(',').all(is_directive) { Ok(filter.to_owned()) } else { Err(EXPECTED) }
 }
 
-/// `<kid>:<64 hex digits>`.
-pub(super) fn seal_key(text: &str) -> Parsed<SealKeyConfig> {
+/// One key in each line, the best first.
+pub(super) fn seal_keys(text: &str) -> Parsed<Vec<SealKeyConfig>> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(seal_key).collect()
+}
+
+/// `<kid>:<64 hex digits>`, with `:unbound` after it for a key that is not bound to a backend.
+fn seal_key(line: &str) -> Parsed<SealKeyConfig> {
     const EXPECTED: &str = "expected <key id>:<64 hex digits> as `rowgate keys export` writes it, \
                             the key id of up to 16 lower-case letters and digits";
-    let (kid, hex) = text.split_once(':').ok_or(EXPECTED)?;
+    const UNBOUND: &str = ":unbound";
+    let unmarked = line.strip_suffix(UNBOUND);
+    let (kid, hex) = unmarked.unwrap_or(line).split_once(':').ok_or(EXPECTED)?;
     let fits = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
     if kid.is_empty() || kid.len() > LONGEST_KEY_ID || !kid.bytes().all(fits) {
         return Err(EXPECTED);
     }
     let mut key = [0; 32];
     hex::decode_to_slice(hex, &mut key).map_err(|_| EXPECTED)?;
-    Ok(SealKeyConfig { kid: kid.to_owned(), key })
+    Ok(SealKeyConfig { kid: kid.to_owned(), key, bound: unmarked.is_none() })
 }
 
 fn text<'a>(raw: &'a Raw, expected: &'static str) -> Parsed<&'a str> {

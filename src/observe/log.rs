@@ -58,6 +58,10 @@ pub fn write(event: &Event) {
             tracing::warn!(reason, "the login roles could not be looked at again");
         }
         Event::RoleWarning { warning } => tracing::warn!(warning, "login role"),
+        Event::SealKeyTaken { kid } => tracing::info!(kid, "claims are sealed with this key"),
+        Event::SealKeysUnusable { reason, in_force } => {
+            tracing::warn!(reason, in_force, "no seal key could be found; the one in use is kept");
+        }
         Event::WaitingForDatabase { reason, limit } => {
             tracing::warn!(reason, ?limit, "waiting for the database");
         }

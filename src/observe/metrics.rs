@@ -57,6 +57,8 @@ pub struct Metrics {
     keys: Family<IssuerLabels, Gauge>,
     stopped: Family<StopLabels, Counter>,
     catalog_failures: Counter,
+    seal_keys_taken: Counter,
+    seal_key_failures: Counter,
     connection_failures: Counter,
     harmful_roles: Gauge,
     role_check_failures: Counter,
@@ -79,6 +81,8 @@ impl Default for Metrics {
             keys: Family::default(),
             stopped: Family::default(),
             catalog_failures: Counter::default(),
+            seal_keys_taken: Counter::default(),
+            seal_key_failures: Counter::default(),
             connection_failures: Counter::default(),
             harmful_roles: Gauge::default(),
             role_check_failures: Counter::default(),
@@ -116,6 +120,12 @@ impl Metrics {
             "catalog_failures",
             "Failures to read the catalogue",
             self.catalog_failures.clone(),
+        );
+        r.register("seal_keys_taken", "Seal keys taken into use", self.seal_keys_taken.clone());
+        r.register(
+            "seal_key_failures",
+            "Rounds in which no believed seal key was found",
+            self.seal_key_failures.clone(),
         );
         r.register(
             "client_connection_failures",
@@ -160,6 +170,12 @@ impl Metrics {
             }
             Event::CatalogRefreshFailed { .. } => {
                 self.catalog_failures.inc();
+            }
+            Event::SealKeyTaken { .. } => {
+                self.seal_keys_taken.inc();
+            }
+            Event::SealKeysUnusable { .. } => {
+                self.seal_key_failures.inc();
             }
             Event::ConnectionFailed { .. } => {
                 self.connection_failures.inc();

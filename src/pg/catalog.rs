@@ -111,9 +111,10 @@ impl Catalog {
             Some(client) if !client.is_closed() => client,
             _ => control::connect(&self.url).await?,
         };
-        let types = client.query(TYPES, &[]).await?;
+        // Without named statements: there may be a pooler on the way.
+        let types = client.query_typed(TYPES, &[]).await?;
         self.types.kinds.store(Arc::new(kinds(&types)));
-        let definitions = client.query(DEFINITIONS, &[]).await?;
+        let definitions = client.query_typed(DEFINITIONS, &[]).await?;
         self.gate.learn(definitions.iter().filter_map(definition).collect());
         *slot = Some(client);
         Ok(())

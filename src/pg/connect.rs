@@ -37,8 +37,9 @@ pub struct Connector {
     /// Settings sent in the start-up packet: they win over settings of the role or database, and
     /// survive RESET ALL.
     pub settings: Arc<[(&'static str, String)]>,
-    /// A statement of our own, prepared on every connection under a name nobody can guess.
-    pub prepare: OwnSql,
+    /// A statement of our own, prepared on every connection under a name nobody can guess; none where a
+    /// pooler gives each transaction another backend.
+    pub prepare: Option<OwnSql>,
     /// Limit on everything from the socket to `ReadyForQuery`, per host.
     pub timeout: Duration,
     /// If there are any, each connection logs in as one of their roles and runs as the URL's.
@@ -175,7 +176,9 @@ impl Connector {
         let key = CancelKey::new(started.pid, started.secret, endpoint.clone());
         let mut connection =
             Connection::new(handshake.stream, handshake.inbox, key, Statements::new()?);
-        connection.prepare_own(self.prepare).await?;
+        if let Some(sql) = self.prepare {
+            connection.prepare_own(sql).await?;
+        }
         // Only a server that is broken is in a transaction by now, and whoever leases this must not be.
         if !connection.is_idle() {
             return Err(PgError::Protocol("a transaction that nobody began"));

@@ -165,7 +165,7 @@ async fn check_session(
     }
     let query = "select pg_catalog.pg_is_in_recovery(), \
                  pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool";
-    let row = client.query_one(query, &[]).await?;
+    let row = client.query_typed_one(query, &[]).await?;
     if wanted.accepts(row.get(0), row.get(1), preferred_only) {
         return Ok(());
     }

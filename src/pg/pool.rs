@@ -238,7 +238,12 @@ async fn terminate(object: &Object<Manager>) {
         return;
     }
     let Some(pool) = Object::pool(object) else { return };
-    let url = &pool.manager().connector.url;
+    let connector = &pool.manager().connector;
+    // A pooler makes process ids up. It ends the backend's connection when ours is closed in the middle.
+    if connector.prepare.is_none() {
+        return;
+    }
+    let url = &connector.url;
     let _ = timeout(TERMINATE_TIMEOUT, async {
         let client = super::control::connect(url).await.ok()?;
         client.execute("select pg_catalog.pg_terminate_backend($1)", &[&object.pid()]).await.ok()

@@ -8,6 +8,7 @@ mod fault;
 pub mod settings;
 mod standing;
 
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::{control, slots};
@@ -19,7 +20,8 @@ pub use standing::Standing;
 const NAMED_OBJECTS: i64 = 3;
 
 /// Makes sure that nobody's operators, functions or relations stand in for the catalogue's.
-const PIN_SEARCH_PATH: &str = "set search_path to pg_catalog, pg_temp";
+/// In a transaction that leaves no setting behind: the backend may be another client's next.
+const BEGIN: &str = "begin read only; set local search_path to pg_catalog, pg_temp";
 
 /// One row for the role itself and for each role that it is a member of, with the membership of its own
 /// that leads there. What PostgreSQL's own roles are members of is left out: they are bad enough.
@@ -116,7 +118,7 @@ pub struct Login {
 }
 
 /// Examines the role that `client` is logged in as. `authenticated` is the login of requests with a
-/// token: no other login may be a member of it. Sets the connection's `search_path`.
+/// token: no other login may be a member of it. Works in a transaction of its own.
 ///
 /// # Errors
 ///
@@ -125,7 +127,7 @@ pub async fn verify_login_role(
     client: &Client,
     authenticated: &str,
 ) -> Result<RoleReport, RoleError> {
-    let row = client.query_one("select session_user::pg_catalog.text", &[]).await?;
+    let row = client.query_typed_one("select session_user::pg_catalog.text", &[]).await?;
     verify_role(client, &Login { name: row.get(0), base: None }, authenticated).await
 }
 
@@ -139,32 +141,50 @@ pub async fn verify_role(
     login: &Login,
     authenticated: &str,
 ) -> Result<RoleReport, RoleError> {
-    client.batch_execute(PIN_SEARCH_PATH).await?;
+    client.batch_execute(BEGIN).await?;
+    let report = examine(client, login, authenticated).await;
+    client.batch_execute("rollback").await?;
+    report
+}
+
+/// Without named statements: there may be a pooler on the way.
+async fn examine(
+    client: &Client,
+    login: &Login,
+    authenticated: &str,
+) -> Result<RoleReport, RoleError> {
     let name = &login.name;
-    let roles = client.query(REACHABLE_ROLES, &[&authenticated, &NAMED_OBJECTS, name]).await?;
+    let values: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&authenticated, Type::TEXT), (&NAMED_OBJECTS, Type::INT8), (name, Type::TEXT)];
+    let roles = client.query_typed(REACHABLE_ROLES, &values).await?;
     let mut report = RoleReport { login: name.clone(), ..RoleReport::default() };
     if roles.is_empty() {
         report.faults.push(own_fault(name, Power::Missing));
         return Ok(report);
     }
     report.faults = roles.iter().flat_map(|row| faults(login, row)).collect();
-    let privileges = client.query_one(PRIVILEGES, &[name]).await?;
+    let privileges = client.query_typed_one(PRIVILEGES, &[(name, Type::TEXT)]).await?;
     report.warnings = warnings(name, privileges.get(0), privileges.get(1));
-    for row in client.query(SETTINGS, &[name]).await? {
-        let entry: String = row.get(0);
-        let (setting, value) = entry.split_once('=').unwrap_or((&entry, ""));
-        match effect_of(setting, value, login.base.is_some()) {
-            Effect::Expected => {}
-            Effect::Warning(text) => report.warnings.push(format!(
-                "role {name:?} logs in with a setting of its own for {setting}, which {text}; \
-                 unless you made it, find out who did (a role may change its own settings)"
-            )),
-            Effect::Harm(harm) => report
-                .faults
-                .push(own_fault(name, Power::Setting { name: setting.to_owned(), harm })),
-        }
+    for row in client.query_typed(SETTINGS, &[(name, Type::TEXT)]).await? {
+        note_setting(&mut report, login, row.get(0));
     }
     Ok(report)
+}
+
+/// What a setting of the role's own (`name=value`) means for its sessions.
+fn note_setting(report: &mut RoleReport, login: &Login, entry: &str) {
+    let (setting, value) = entry.split_once('=').unwrap_or((entry, ""));
+    match effect_of(setting, value, login.base.is_some()) {
+        Effect::Expected => {}
+        Effect::Warning(text) => report.warnings.push(format!(
+            "role {:?} logs in with a setting of its own for {setting}, which {text}; \
+             unless you made it, find out who did (a role may change its own settings)",
+            login.name
+        )),
+        Effect::Harm(harm) => report
+            .faults
+            .push(own_fault(&login.name, Power::Setting { name: setting.to_owned(), harm })),
+    }
 }
 
 fn own_fault(login: &str, power: Power) -> Fault {

@@ -79,8 +79,10 @@ pub enum PolicyError {
         /// Some of what is in it.
         objects: String,
     },
-    /// Policies are to be applied to a database without Rowgate's roles and functions.
-    #[error("this database has not been migrated yet; run `rowgate migrate`")]
+    /// A database without Rowgate's roles and functions, or with those of an older version.
+    #[error(
+        "this database has not been migrated yet, or by an older version; run `rowgate migrate`"
+    )]
     NotMigrated,
     /// Another process holds a lock for too long.
     #[error("gave up waiting for a lock after {seconds} s while {doing}; try again when {holder}")]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::hmac;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_postgres::Client;
@@ -12,7 +11,7 @@ use super::ServeError;
 use super::watch::RoleWatch;
 use crate::admit::{Gate, Rules};
 use crate::auth::Authenticator;
-use crate::config::{ConcurrentRequests, Config, DatabaseConfig, SealKeyConfig};
+use crate::config::{ConcurrentRequests, Config, DatabaseConfig, Pooler};
 use crate::http::Gateway;
 use crate::http::cors::Cors;
 use crate::observe::{Event, Observer};
@@ -25,7 +24,8 @@ use crate::pg::session_settings;
 use crate::pg::slots::Slots;
 use crate::pg::url::ConnectUrl;
 use crate::places::{Places, PlacesOptions};
-use crate::policy;
+use crate::session::keyring::{KeySource, Keyring, KeyringError};
+use crate::session::pipeline::Pooled;
 use crate::session::seal::Sealer;
 use crate::session::{Bounds, Sessions, pipeline, proof};
 
@@ -33,6 +33,10 @@ use crate::session::{Bounds, Sessions, pipeline, proof};
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// The server's own time limit comes into force this long after ours, should ours fail.
 const BACKSTOP: Duration = Duration::from_secs(5);
+/// The settings that a pooler takes from clients and sets on whichever server connection it gives them
+/// (`PgBouncer`'s manual, `ignore_startup_parameters`).
+const POOLERS_KEEP: [&str; 4] =
+    ["client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings"];
 /// Says what the key derived from the seal key is for.
 const SUBJECT_KEY_LABEL: &[u8] = b"rowgate: subjects in logs";
 
@@ -46,10 +50,10 @@ pub async fn gateway(
     let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
     let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
     let mut watch = RoleWatch::new(database, observer.clone());
-    let key = seal_key(&config).await?;
-    for client in [&authenticated, &anonymous] {
-        prove(client, &key).await?;
-    }
+    let prover = control::connect(&database.authenticated).await.map_err(ServeError::Login)?;
+    let keyring = Box::pin(keyring(&config, prover, &observer)).await?;
+    prove(&anonymous, &keyring.sealer()).await?;
+    keyring.spawn_refresher(config.seal.refresh);
     watch.first(authenticated).await?;
     let standing = Arc::new(Standing::default());
     watch.spawn(&standing);
@@ -63,7 +67,7 @@ pub async fn gateway(
                 source,
             })?;
     catalog.spawn_refresher();
-    let authenticator = Authenticator::new(&config.auth, &subject_key(&key), observer.clone())?;
+    let authenticator = Authenticator::new(&config.auth, &subject_key(&keyring), observer.clone())?;
     let patience = config.server.startup_timeout.saturating_sub(began.elapsed());
     authenticator.wait_ready(patience.max(RETRY_PAUSE)).await?;
 
@@ -74,7 +78,8 @@ pub async fn gateway(
     let sessions = Sessions {
         authenticated: pool(&database.authenticated)?,
         anonymous: pool(&database.anonymous)?,
-        sealer: Sealer::new(&key),
+        keyring,
+        pooled: pooled(&config),
         catalog,
         gate,
         bounds: Bounds {
@@ -105,16 +110,21 @@ async fn log_in(
     Ok(client)
 }
 
-/// Makes sure that this role's requests would be believed.
-async fn prove(client: &Client, key: &SealKeyConfig) -> Result<(), ServeError> {
-    match proof::believed(client, key).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ServeError::SealKey(format!(
-            "the database does not believe claims sealed with key {:?} ({}); is it the key that \
-             `rowgate keys export` wrote for this database, and was `rowgate migrate` run?",
-            key.kid,
-            control::reason(&error)
-        ))),
+/// Makes sure that this role's requests would be believed, too, and forged ones would not.
+async fn prove(client: &Client, sealer: &Sealer) -> Result<(), ServeError> {
+    let not_believed = |error: &tokio_postgres::Error| {
+        let (kid, reason) = (sealer.kid().to_owned(), control::reason(error));
+        not_sealing(&KeyringError::NotBelieved { kid, reason })
+    };
+    proof::believes(client, sealer).await.map_err(|error| not_believed(&error))?;
+    match proof::doubts(client).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ServeError::SealKey(
+            "the database believes claims that nobody sealed, so auth.session() is not Rowgate's; \
+             is it an extension's?"
+                .to_owned(),
+        )),
+        Err(error) => Err(not_believed(&error)),
     }
 }
 
@@ -148,31 +158,57 @@ fn is_final(error: &ControlError) -> bool {
     matches!(error, ControlError::Refused { .. } | ControlError::Tls { .. })
 }
 
-/// The configured key, or the newest one in the database.
-async fn seal_key(config: &Config) -> Result<SealKeyConfig, ServeError> {
-    if let Some(key) = &config.seal.key {
-        return Ok(key.clone());
-    }
-    let Some(owner) = &config.database.owner else {
-        return Err(ServeError::SealKey(
-            "there is none; set ROWGATE_SEAL_KEY_FILE to what `rowgate keys export` wrote, or DATABASE_URL to the owner's \
-             connection, over which the key is read"
-                .to_owned(),
-        ));
+/// The key that seals, and where the next ones will come from.
+async fn keyring(
+    config: &Config,
+    prover: Client,
+    observer: &Observer,
+) -> Result<std::sync::Arc<Keyring>, ServeError> {
+    let source = match (&config.seal.key_file, &config.database.owner) {
+        (Some(file), _) => KeySource::File(file.clone()),
+        _ if !config.seal.keys.is_empty() => KeySource::Fixed(config.seal.keys.clone()),
+        (None, Some(owner)) => KeySource::Owner(Box::new(owner.clone())),
+        (None, None) => {
+            return Err(ServeError::SealKey(
+                "there is none; set ROWGATE_SEAL_KEY_FILE to what `rowgate keys export` wrote, or DATABASE_URL to the owner's \
+                 connection, over which the key is read"
+                    .to_owned(),
+            ));
+        }
     };
-    let failed =
-        |error: &dyn std::error::Error| ServeError::SealKey(format!("it cannot be read: {error}"));
-    let client = control::connect(owner).await.map_err(|e| failed(&e))?;
-    policy::read_seal_key(&client).await.map_err(|e| failed(&e))
+    let bound = config.database.pooler == Pooler::None;
+    let login = config.database.authenticated.clone();
+    let opened = Keyring::open(source, bound, login, prover, observer.clone()).await;
+    opened.map_err(|error| not_sealing(&error))
 }
 
-/// A key for hashing subjects: the same in every gateway of one database, and no help in forging seals.
-fn subject_key(seal: &SealKeyConfig) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &seal.key);
-    let tag = hmac::sign(&key, SUBJECT_KEY_LABEL);
-    let mut derived = [0; 32];
-    derived.copy_from_slice(tag.as_ref());
-    derived
+fn not_sealing(error: &KeyringError) -> ServeError {
+    let advice = match error {
+        KeyringError::NotBelieved { .. } => {
+            "; is it the key that `rowgate keys export` wrote for this database, and was \
+             `rowgate migrate` run?"
+        }
+        KeyringError::Unread(_) | KeyringError::Unasked(_) => "",
+    };
+    ServeError::SealKey(format!("{error}{advice}"))
+}
+
+/// A key for hashing subjects: the same in gateways of one database that started with the same seal key,
+/// and no help in forging seals.
+fn subject_key(keyring: &Keyring) -> [u8; 32] {
+    keyring.sealer().derive(SUBJECT_KEY_LABEL)
+}
+
+/// What [`connector`] sends at start-up elsewhere.
+fn pooled(config: &Config) -> Option<Pooled> {
+    let search_path = config.database.search_path.clone();
+    let backstop = backstop(config);
+    (config.database.pooler == Pooler::Transaction).then_some(Pooled { search_path, backstop })
+}
+
+/// The server's own time limit, in milliseconds.
+fn backstop(config: &Config) -> String {
+    (config.limits.deadline + BACKSTOP).as_millis().to_string()
 }
 
 /// How many requests each caller may have in flight.
@@ -197,17 +233,19 @@ fn pool_options(database: &DatabaseConfig) -> PoolOptions {
 }
 
 fn connector(config: &Config, url: &ConnectUrl) -> Connector {
-    let backstop = (config.limits.deadline + BACKSTOP).as_millis().to_string();
+    let backstop = backstop(config);
+    let pooler = config.database.pooler;
     let configured = [config.database.search_path.clone(), backstop.clone(), backstop];
     let settings = session_settings::FIXED
         .map(|(name, value)| (name, value.to_owned()))
         .into_iter()
         .chain(session_settings::CONFIGURED.into_iter().zip(configured))
+        .filter(|(name, _)| pooler == Pooler::None || POOLERS_KEEP.contains(name))
         .collect();
     Connector {
         url: url.clone(),
         settings,
-        prepare: pipeline::OPEN,
+        prepare: (pooler == Pooler::None).then_some(pipeline::OPEN),
         timeout: config.database.connect_timeout,
         slots: config.database.slots.map(Slots::new),
     }

@@ -27,6 +27,31 @@ pub const OPEN: OwnSql = OwnSql(
      pg_catalog.set_config('rowgate.seal', $2, true) is null",
 );
 
+/// The same where start-up settings do not reach the server: what the answers depend on, and what bounds a
+/// statement, goes with each transaction. What is reported to a pooler (`client_encoding`, `DateStyle`, `TimeZone`,
+/// `standard_conforming_strings`) is the pooler's to keep in step.
+const OPEN_POOLED: OwnSql = OwnSql(
+    "select pg_catalog.set_config('request.jwt.claims', $1, true) is null, \
+     pg_catalog.set_config('rowgate.seal', $2, true) is null, \
+     pg_catalog.set_config('search_path', $3, true) is null, \
+     pg_catalog.set_config('statement_timeout', $4, true) is null, \
+     pg_catalog.set_config('idle_in_transaction_session_timeout', $4, true) is null, \
+     pg_catalog.set_config('IntervalStyle', 'postgres', true) is null, \
+     pg_catalog.set_config('bytea_output', 'hex', true) is null, \
+     pg_catalog.set_config('extra_float_digits', '1', true) is null, \
+     pg_catalog.set_config('row_security', 'on', true) is null, \
+     pg_catalog.set_config('client_connection_check_interval', '1000', true) is null",
+);
+
+/// Settings of a transaction that comes through a pooler.
+#[derive(Clone, Debug)]
+pub struct Pooled {
+    /// Where names without a schema are looked up.
+    pub search_path: String,
+    /// The server's own time limit, in milliseconds.
+    pub backstop: String,
+}
+
 /// Makes a connection as good as new, but for what a suspect statement is about to do to it.
 const DISCARD: OwnSql = OwnSql("discard all");
 const COMMIT: OwnSql = OwnSql("commit");
@@ -121,7 +146,7 @@ impl Assembly<'_> {
         }
         self.open(sessions, identity, suspect)?;
         for (index, statement) in request.statements.iter().enumerate() {
-            self.caller(index, statement, admission)?;
+            self.caller(index, statement, admission, sessions.pooled.is_some())?;
         }
         if explicit {
             self.own_once(COMMIT.0)?;
@@ -155,17 +180,23 @@ impl Assembly<'_> {
         suspect: bool,
     ) -> Result<(), SessionError> {
         let mut seal = Vec::with_capacity(SEAL_CAPACITY);
-        sessions.sealer.seal(identity, self.connection.pid(), &mut seal);
-        // DISCARD ALL has removed the prepared statement.
-        let name = if suspect { Arc::from("") } else { self.connection.own_statement() };
+        sessions.keyring.sealer().seal(identity, self.connection.pid(), &mut seal);
+        let pooled = sessions.pooled.as_ref();
+        // DISCARD ALL has removed the prepared statement; behind a pooler there never is one.
+        let once = if pooled.is_some() { Some(OPEN_POOLED) } else { suspect.then_some(OPEN) };
+        let values =
+            [Some(Sealer::claims(identity).as_bytes()), Some(seal.as_slice())].into_iter().chain([
+                pooled.map(|settings| settings.search_path.as_bytes()),
+                pooled.map(|settings| settings.backstop.as_bytes()),
+            ]);
+        let name = if once.is_some() { Arc::from("") } else { self.connection.own_statement() };
         let outbox = self.connection.outbox();
-        if suspect {
-            frontend::parse("", OPEN.0, [], outbox).map_err(PgError::from)?;
+        if let Some(sql) = once {
+            frontend::parse("", sql.0, [], outbox).map_err(PgError::from)?;
         }
-        let values = [Sealer::claims(identity).as_bytes(), seal.as_slice()];
         bind(
             &name,
-            values,
+            values.flatten(),
             |value, out| {
                 out.put_slice(value);
                 Ok(IsNull::No)
@@ -182,16 +213,15 @@ impl Assembly<'_> {
         index: usize,
         statement: &Statement<'_>,
         admission: Admission,
+        pooled: bool,
     ) -> Result<(), SessionError> {
         if statement.params.len() > MAX_PARAMETERS {
             return Err(SessionError::TooManyParameters(index + 1));
         }
         let sql = statement.sql.text();
-        let preparation = if admission >= Admission::Suspect {
-            Preparation::Once
-        } else {
-            self.connection.statements().prepare(sql)
-        };
+        let once = pooled || admission >= Admission::Suspect;
+        let preparation =
+            if once { Preparation::Once } else { self.connection.statements().prepare(sql) };
         let outbox = self.connection.outbox();
         let (name, unit) = match preparation {
             Preparation::Ready(Prepared { name, description }) => {

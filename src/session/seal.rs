@@ -2,7 +2,8 @@
 //!
 //! `auth.session()` believes `request.jwt.claims` only together with
 //! HMAC-SHA256(key, pid ‖ '.' ‖ kid ‖ '.' ‖ exp ‖ claims): a caller's own SQL can write the settings, but
-//! cannot compute that. The process id binds it to one connection, `exp` to half a minute.
+//! cannot compute that. The process id binds it to one connection, `exp` to half a minute. A key that is
+//! not bound puts 0 in place of the process id, which nobody knows behind a pooler.
 
 use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,13 +28,33 @@ const HEX_TAG: usize = 64;
 pub struct Sealer {
     kid: String,
     key: hmac::Key,
+    bound: bool,
 }
+
+/// What an unbound key seals for in place of a backend's process id.
+const NO_BACKEND: i32 = 0;
 
 impl Sealer {
     /// A sealer that works with the configured key.
     #[must_use]
     pub fn new(config: &SealKeyConfig) -> Self {
-        Self { kid: config.kid.clone(), key: hmac::Key::new(hmac::HMAC_SHA256, &config.key) }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &config.key);
+        Self { kid: config.kid.clone(), key, bound: config.bound }
+    }
+
+    /// The id of its key.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// Another key, for `purpose`, that says nothing about this one.
+    #[must_use]
+    pub fn derive(&self, purpose: &[u8]) -> [u8; 32] {
+        let mut derived = [0; 32];
+        // invariant: an HMAC-SHA256 tag has 32 bytes.
+        derived.copy_from_slice(hmac::sign(&self.key, purpose).as_ref());
+        derived
     }
 
     /// The claims that `identity` has in the database, as one JSON object.
@@ -59,7 +80,8 @@ impl Sealer {
 
         let mut context = hmac::Context::with_key(&self.key);
         let mut number = itoa::Buffer::new();
-        context.update(number.format(pid).as_bytes());
+        let backend = if self.bound { pid } else { NO_BACKEND };
+        context.update(number.format(backend).as_bytes());
         context.update(&out[start + HEX_TAG..]);
         context.update(Self::claims(identity).as_bytes());
         // invariant: an HMAC-SHA256 tag has 32 bytes, so its hexadecimal form fits exactly.
@@ -78,7 +100,13 @@ mod tests {
 
     #[test]
     fn the_seal_is_the_hmac_of_pid_kid_exp_and_claims() {
-        let sealer = Sealer::new(&SealKeyConfig { kid: "k1".to_owned(), key: [7; 32] });
+        for (bound, pid) in [(true, "4711"), (false, "0")] {
+            check_seal(bound, pid);
+        }
+    }
+
+    fn check_seal(bound: bool, pid: &str) {
+        let sealer = Sealer::new(&SealKeyConfig { kid: "k1".to_owned(), key: [7; 32], bound });
         let mut out = Vec::new();
         sealer.seal(&Identity::Anonymous, 4711, &mut out);
         let seal = String::from_utf8(out).unwrap();
@@ -88,7 +116,7 @@ mod tests {
         let ahead = exp.parse::<u64>().unwrap() - now();
         assert!((29..=30).contains(&ahead), "{ahead}");
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
-        let message = format!("4711.k1.{exp}{ANONYMOUS_CLAIMS}");
+        let message = format!("{pid}.k1.{exp}{ANONYMOUS_CLAIMS}");
         assert_eq!(tag, hex::encode(hmac::sign(&key, message.as_bytes())));
     }
 }

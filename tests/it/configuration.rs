@@ -288,8 +288,8 @@ fn secrets_may_stand_in_files_of_their_own() {
         .file("[seal]\nkey_file = 'seal'")
         .config();
     assert_eq!(config.database.anonymous.user(), "nobody");
-    assert_eq!(config.seal.key.as_ref().unwrap().kid, "k1");
-    assert_eq!(config.seal.key.as_ref().unwrap().key, [10; 32]);
+    assert_eq!(config.seal.keys[0].kid, "k1");
+    assert_eq!(config.seal.keys[0].key, [10; 32]);
     assert!(!format!("{config:?}").contains("planted"));
 }
 

@@ -16,6 +16,7 @@ mod policies;
 mod policy_edits;
 mod postgres_tls;
 mod role_watch;
+mod seal_keys;
 mod sealed_claims;
 mod serving;
 mod slots;

@@ -56,7 +56,7 @@ fn data_plane(url: ConnectUrl) -> Attempt {
         let connector = Connector {
             url,
             settings: Arc::new([]),
-            prepare: OwnSql("select 1"),
+            prepare: Some(OwnSql("select 1")),
             timeout: LIMIT,
             slots: None,
         };

@@ -3,7 +3,7 @@
 mod hostile_sessions;
 mod refusals;
 mod rows;
-mod secrecy;
+pub(crate) mod secrecy;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -162,7 +162,7 @@ async fn several_keys_are_good_at_once_until_they_are_retired() {
     let superuser = caller.database.superuser().await;
     let copy = "insert into auth.seal_keys (kid, ipad, opad) select $1, ipad, opad from auth.seal_keys limit 1";
     superuser.execute(copy, &[&"k2"]).await.unwrap();
-    let second = SealKeyConfig { kid: "k2".to_owned(), key: caller.key.key };
+    let second = SealKeyConfig { kid: "k2".to_owned(), ..caller.key.clone() };
     let by_second = seal(&second, &caller.pid.to_string(), &in_seconds(30), ALICE);
     let alice = Ok(Some("alice".to_owned()));
     assert_eq!(caller.sealed(ALICE, SUB).await, alice);
@@ -178,6 +178,35 @@ async fn several_keys_are_good_at_once_until_they_are_retired() {
     }
     superuser.batch_execute("delete from auth.seal_keys where kid = 'k2'").await.unwrap();
     caller.refuses(ALICE, &by_second).await;
+}
+
+#[tokio::test]
+async fn a_seal_for_no_backend_is_believed_only_with_a_key_that_is_made_for_it() {
+    let caller = Caller::new().await;
+    let owner = caller.database.owner().await;
+    let any = policy::Schedule {
+        lead: std::time::Duration::ZERO,
+        overlap: std::time::Duration::from_secs(60),
+    };
+    policy::rotate_seal_key(&owner, any, false).await.unwrap();
+    let wanted = policy::Wanted { bound: false, coming: false };
+    let unbound = policy::read_seal_keys(&owner, wanted).await.unwrap().remove(0);
+    let (pid, exp) = (caller.pid.to_string(), in_seconds(30));
+
+    let for_nobody = seal(&unbound, "0", &exp, ALICE);
+    assert_eq!(caller.ask(ALICE, &for_nobody, SUB).await, Ok(Some("alice".to_owned())));
+    let other = connect(&caller.database.authenticated_url).await;
+    let elsewhere = ask(&other, ALICE, &for_nobody, SUB).await;
+    assert_eq!(elsewhere, Ok(Some("alice".to_owned())), "that is what makes it weaker");
+
+    caller.refuses(BOB, &for_nobody).await;
+    caller.refuses(ALICE, &seal(&unbound, "0", &in_seconds(-1), ALICE)).await;
+    caller.refuses(ALICE, &seal(&unbound, &pid, &exp, ALICE)).await;
+    caller.refuses(ALICE, &seal(&unbound, "", &exp, ALICE)).await;
+    caller.refuses(ALICE, &seal(&caller.key, "0", &exp, ALICE)).await;
+    // The other key's id does not lend its freedom.
+    let borrowed = SealKeyConfig { kid: unbound.kid.clone(), ..caller.key.clone() };
+    caller.refuses(ALICE, &seal(&borrowed, "0", &exp, ALICE)).await;
 }
 
 #[tokio::test]

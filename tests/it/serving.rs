@@ -95,6 +95,18 @@ async fn it_refuses_a_seal_key_that_the_database_does_not_believe() {
 }
 
 #[tokio::test]
+async fn it_refuses_a_database_that_believes_claims_which_nobody_sealed() {
+    let (database, issuer) = (cluster::fresh_database().await, FakeIssuer::start().await);
+    // As an extension does that was given no key.
+    let naive = "create or replace function auth.session() returns jsonb language sql stable as \
+                 $$ select current_setting('request.jwt.claims', true)::jsonb $$";
+    database.superuser().await.batch_execute(naive).await.unwrap();
+    let (code, message) = refused(environment(&database, &issuer)).await;
+    assert_eq!(code, Some(1), "{message}");
+    assert!(message.contains("nobody sealed"), "{message}");
+}
+
+#[tokio::test]
 async fn it_waits_for_a_database_for_a_bounded_time_only() {
     let (database, issuer) = (cluster::fresh_database().await, FakeIssuer::start().await);
     let mut environment = environment(&database, &issuer);

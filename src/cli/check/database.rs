@@ -6,12 +6,12 @@ use tokio_postgres::{Client, config::Host};
 
 use super::findings::Findings;
 use super::protections;
-use crate::config::{Config, SealKeyConfig};
+use crate::config::{Config, Pooler, SealKeyConfig};
 use crate::pg::control;
 use crate::pg::roles::{self, RoleError};
 use crate::pg::tls::TlsMode;
 use crate::pg::url::ConnectUrl;
-use crate::policy;
+use crate::policy::{self, Wanted};
 use crate::session::proof;
 use crate::session::seal::SEAL_LIFETIME;
 
@@ -40,7 +40,9 @@ pub(super) async fn check(findings: &mut Findings, config: &Config) {
         protections::check_logging(findings, client).await;
         protections::check_slots(findings, config, client).await;
     }
-    let Some(key) = config.seal.key.as_ref().or(key.as_ref()) else { return };
+    let bound = config.database.pooler == Pooler::None;
+    let configured = config.seal.keys.iter().find(|key| key.bound == bound);
+    let Some(key) = configured.or(key.as_ref()) else { return };
     for client in [authenticated, anonymous].into_iter().flatten() {
         check_seal(findings, &client, key).await;
     }
@@ -91,7 +93,7 @@ async fn check_login(findings: &mut Findings, config: &Config, url: &ConnectUrl)
 }
 
 async fn check_server(findings: &mut Findings, client: &Client, pool_size: usize) {
-    let row = match client.query_one(SERVER, &[]).await {
+    let row = match client.query_typed_one(SERVER, &[]).await {
         Ok(row) => row,
         Err(error) => return findings.error(format!("server: {}", control::reason(&error))),
     };
@@ -112,7 +114,8 @@ async fn check_server(findings: &mut Findings, client: &Client, pool_size: usize
 
 /// The schema and, over the owner's connection, the key. Returns the key that `serve` would read.
 async fn check_owner(findings: &mut Findings, config: &Config) -> Option<SealKeyConfig> {
-    let configured = config.seal.key.as_ref();
+    let bound = config.database.pooler == Pooler::None;
+    let configured = config.seal.keys.iter().find(|key| key.bound == bound);
     let Some(url) = &config.database.owner else {
         if configured.is_none() {
             findings.error(
@@ -130,7 +133,7 @@ async fn check_owner(findings: &mut Findings, config: &Config) -> Option<SealKey
             return None;
         }
     };
-    match client.query_one(AUTH_SCHEMA, &[]).await {
+    match client.query_typed_one(AUTH_SCHEMA, &[]).await {
         Ok(row) if row.get(0) => findings.ok(format!("owner {url}: the schema auth is there")),
         Ok(_) => {
             findings
@@ -145,9 +148,11 @@ async fn check_owner(findings: &mut Findings, config: &Config) -> Option<SealKey
     if configured.is_some() {
         return None;
     }
-    match policy::read_seal_key(&client).await {
-        Ok(key) => {
-            findings.ok(format!("seal: key {:?} is read from the database at start", key.kid));
+    let wanted = Wanted { bound, coming: false };
+    match policy::read_seal_keys(&client, wanted).await {
+        Ok(keys) => {
+            let key = keys.into_iter().next()?;
+            findings.ok(format!("seal: key {:?} is read from the database", key.kid));
             Some(key)
         }
         Err(error) => {
@@ -181,7 +186,7 @@ async fn check_seal(findings: &mut Findings, client: &Client, key: &SealKeyConfi
 
 async fn check_clock(findings: &mut Findings, client: &Client) {
     let asked = Instant::now();
-    let row = match client.query_one(CLOCK, &[]).await {
+    let row = match client.query_typed_one(CLOCK, &[]).await {
         Ok(row) => row,
         Err(error) => return findings.error(format!("clock: {}", control::reason(&error))),
     };

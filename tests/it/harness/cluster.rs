@@ -27,7 +27,7 @@ const TEMPLATE: &str = "rowgate_template";
 const MAX_CONNECTIONS: &str = "400";
 
 /// A database of one test. It stays until the cluster goes; its name is never used again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TestDatabase {
     pub name: String,
     /// Logs in as [`OWNER`].
@@ -148,6 +148,11 @@ pub async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+/// The log of the cluster that all tests share.
+pub fn server_log() -> PathBuf {
+    shared().log()
 }
 
 /// The programs that the tests' clusters run.

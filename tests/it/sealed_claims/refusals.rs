@@ -51,7 +51,7 @@ async fn a_backend_whose_pid_begins_like_another_takes_none_of_its_seals() {
     let pid = caller.pid.to_string();
     let (shorter, last) = pid.split_at(pid.len() - 1);
     caller.refuses(ALICE, &seal(&caller.key, shorter, &in_seconds(30), ALICE)).await;
-    let odd = SealKeyConfig { kid: format!("{last}{}", caller.key.kid), key: caller.key.key };
+    let odd = SealKeyConfig { kid: format!("{last}{}", caller.key.kid), ..caller.key.clone() };
     caller.refuses(ALICE, &seal(&odd, shorter, &in_seconds(30), ALICE)).await;
 }
 
@@ -139,7 +139,7 @@ async fn malformed_seals_of_every_kind_are_refused_alike() {
 async fn a_seal_with_a_guessed_key_is_refused() {
     let caller = Caller::new().await;
     for key in [[0; 32], [0x36; 32], [0xff; 32]] {
-        let guessed = SealKeyConfig { kid: caller.key.kid.clone(), key };
+        let guessed = SealKeyConfig { key, ..caller.key.clone() };
         caller
             .refuses(ALICE, &seal(&guessed, &caller.pid.to_string(), &in_seconds(30), ALICE))
             .await;

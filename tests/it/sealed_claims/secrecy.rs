@@ -28,6 +28,9 @@ async fn the_key_is_readable_by_the_owner_alone() {
             "alter function auth.user_id() owner to current_user",
             "create view auth.keys as select 1",
             "copy auth.seal_keys to stdout",
+            "select auth.rotate_seal_key('0 s', '1 s', true)",
+            "select auth.retire_seal_key('x')",
+            "select auth.add_seal_key(now(), true)",
             "analyze auth.seal_keys; select 1/0",
         ] {
             let refused = client.batch_execute(sql).await.unwrap_err();
@@ -121,7 +124,7 @@ async fn nothing_that_the_server_says_contains_the_key() {
 }
 
 /// How the key or a pad could appear: in hexadecimal digits, or as the bytes of a dumped constant.
-fn forms(key: &[u8; 32]) -> Vec<String> {
+pub fn forms(key: &[u8; 32]) -> Vec<String> {
     [0x00, 0x36, 0x5c]
         .into_iter()
         .flat_map(|pad| {

@@ -42,6 +42,15 @@ const COMPUTING_FUNCTIONS: [&str; 8] = [
 /// all of them are volatile.
 const SERVER_PREFIXES: [&str; 5] = ["pg_", "lo_", "txid_", "binary_upgrade_", "to_reg"];
 
+/// Single functions that show settings and addresses.
+const SERVER_FUNCTIONS: [&str; 5] = [
+    "current_setting",
+    "inet_client_addr",
+    "inet_client_port",
+    "inet_server_addr",
+    "inet_server_port",
+];
+
 /// Families of functions of extensions that show as much, connect elsewhere, or run SQL from a string.
 const EXTENSION_PREFIXES: [&str; 6] =
     ["pg_", "dblink", "postgres_fdw", "crosstab", "connectby", "xpath_table"];
@@ -118,7 +127,7 @@ impl Knowledge {
         let of_server = || {
             self.volatile.contains(name)
                 || SERVER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-                || name == "current_setting"
+                || SERVER_FUNCTIONS.contains(&name)
                 || name.contains("_to_xml")
                 || (name.starts_with("has_") && name.ends_with("_privilege"))
         };

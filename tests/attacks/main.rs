@@ -1,6 +1,6 @@
 //! Replays the corpus of attacks against real gateways and judges it by what victim and owner then see.
 //!
-//!     cargo test --test attacks                                  the product as configured by default
+//!     cargo test --test attacks                                  the product as documented
 //!     cargo test --test attacks -- --mode admission-off          what the database holds by itself
 //!     cargo test --test attacks -- --all-modes --table FILE      attack × mode, as Markdown
 //!
@@ -41,31 +41,35 @@ use trial::{Bench, Outcome, Verdict};
 /// How the system under test is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Mode {
-    /// As configured by default.
-    Product,
-    /// Every kind of statement is let through.
-    AdmissionOff,
-    /// As by default, on a hardened database.
+    /// As documented: the default configuration, after the owner's `rowgate harden --apply`.
     Hardened,
-    /// Every kind of statement is let through, on a hardened database.
+    /// The default configuration, on a database with the grants of a tutorial.
+    Unhardened,
+    /// Every kind of statement is let through; what the database of a tutorial holds by itself.
+    AdmissionOff,
+    /// The same, after `rowgate harden --apply` by owner and superuser.
     HardenedAdmissionOff,
 }
 
 impl Mode {
     fn statements(self) -> StatementKinds {
         match self {
-            Self::Product | Self::Hardened => StatementKinds::Data,
+            Self::Hardened | Self::Unhardened => StatementKinds::Data,
             Self::AdmissionOff | Self::HardenedAdmissionOff => StatementKinds::All,
         }
     }
 
-    fn is_hardened(self) -> bool {
-        matches!(self, Self::Hardened | Self::HardenedAdmissionOff)
+    fn hardening(self) -> Option<Hardening> {
+        match self {
+            Self::Hardened => Some(Hardening::ByOwner),
+            Self::HardenedAdmissionOff => Some(Hardening::BySuperuser),
+            Self::Unhardened | Self::AdmissionOff => None,
+        }
     }
 
-    /// Whether a success of an attack is a defect: without admission it is what is to be found out.
+    /// Whether a success of an attack is a defect; elsewhere it is what is to be found out.
     fn must_hold(self) -> bool {
-        self.statements() == StatementKinds::Data
+        self == Self::Hardened
     }
 
     fn name(self) -> String {
@@ -76,10 +80,10 @@ impl Mode {
 /// Replays the corpus of attacks.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Set-ups to try; default: product
+    /// Set-ups to try; default: hardened
     #[arg(long, value_enum)]
     mode: Vec<Mode>,
-    /// All set-ups (the hardened ones only together with --harden-script or --harden-command)
+    /// All set-ups
     #[arg(long)]
     all_modes: bool,
     /// Only entries whose id contains this
@@ -88,12 +92,6 @@ struct Arguments {
     /// Where to write the table of attacks and modes
     #[arg(long)]
     table: Option<PathBuf>,
-    /// SQL that hardens a database, run by its superuser after the fixture
-    #[arg(long)]
-    harden_script: Option<PathBuf>,
-    /// A command that hardens the database of DATABASE_URL
-    #[arg(long)]
-    harden_command: Option<String>,
     /// Clusters that work side by side
     #[arg(long, default_value_t = 3)]
     jobs: usize,
@@ -139,10 +137,6 @@ async fn run(arguments: &Arguments) -> ExitCode {
     let corpus = Arc::new(Corpus::load());
     let mut results = Vec::new();
     let modes = modes(arguments);
-    if hardening(arguments).is_none() && modes.iter().any(|mode| mode.is_hardened()) {
-        eprintln!("a hardened mode needs --harden-script or --harden-command");
-        return ExitCode::FAILURE;
-    }
     for mode in modes {
         let began = Instant::now();
         let outcomes = run_mode(arguments, &corpus, mode).await;
@@ -161,20 +155,10 @@ async fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn modes(arguments: &Arguments) -> Vec<Mode> {
-    let hardening = hardening(arguments).is_some();
     if arguments.all_modes {
-        return Mode::value_variants()
-            .iter()
-            .copied()
-            .filter(|mode| hardening || !mode.is_hardened())
-            .collect();
+        return Mode::value_variants().to_vec();
     }
-    if arguments.mode.is_empty() { vec![Mode::Product] } else { arguments.mode.clone() }
-}
-
-fn hardening(arguments: &Arguments) -> Option<Hardening> {
-    let script = arguments.harden_script.clone().map(Hardening::Script);
-    script.or_else(|| arguments.harden_command.clone().map(Hardening::Command))
+    if arguments.mode.is_empty() { vec![Mode::Hardened] } else { arguments.mode.clone() }
 }
 
 /// An entry of the corpus, in the order in which the report lists them.
@@ -200,13 +184,11 @@ async fn run_mode(arguments: &Arguments, corpus: &Arc<Corpus>, mode: Mode) -> Ve
         own.chain(controls).chain(attacks).enumerate().collect();
     let jobs = arguments.jobs.min(entries.len()).max(1);
     let queue = Arc::new(Mutex::new(entries));
-    let hardening = mode.is_hardened().then(|| hardening(arguments)).flatten();
     let workers: Vec<_> = (0..jobs)
         .map(|worker| {
-            let (queue, corpus, hardening) =
-                (Arc::clone(&queue), Arc::clone(corpus), hardening.clone());
+            let (queue, corpus) = (Arc::clone(&queue), Arc::clone(corpus));
             let verbose = arguments.verbose;
-            tokio::spawn(work(worker, queue, corpus, mode, hardening, verbose))
+            tokio::spawn(work(worker, queue, corpus, mode, verbose))
         })
         .collect();
     let mut outcomes = Vec::new();
@@ -222,10 +204,9 @@ async fn work(
     queue: Arc<Mutex<VecDeque<(usize, Entry)>>>,
     corpus: Arc<Corpus>,
     mode: Mode,
-    hardening: Option<Hardening>,
     verbose: bool,
 ) -> Vec<(usize, Outcome)> {
-    let server = Server::start(worker, &corpus, hardening).await;
+    let server = Server::start(worker, &corpus, mode.hardening()).await;
     let issuer = Arc::new(FakeIssuer::start().await);
     let bench = Bench { server: &server, issuer, statements: mode.statements() };
     let mut outcomes = Vec::new();

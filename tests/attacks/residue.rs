@@ -48,7 +48,8 @@ begin
         where typnamespace = pg_my_temp_schema() and typnamespace <> 0),
     'locks', (select coalesce(jsonb_agg(locktype || ' ' || mode order by 1), '[]') from pg_locks
         where pid = pg_backend_pid() and (locktype = 'advisory' or mode <> 'AccessShareLock')
-          and locktype not in ('virtualxid')),
+          -- Kept for as long as others that overlapped run; they block nobody.
+          and locktype not in ('virtualxid') and mode <> 'SIReadLock'),
     'remote connections', coalesce(to_jsonb(public.dblink_get_connections()), '[]'));
   begin
     positions := positions || jsonb_build_object('lastval()', lastval());
@@ -249,7 +250,7 @@ pub async fn raw(lease: &mut Lease, sql: &str) -> Result<Option<Vec<u8>>, String
 
 /// What an idle session holds, as others see it: it must be nothing.
 async fn held_from_outside(pid: i32, superuser: &Client) -> Option<String> {
-    let sql = "select coalesce((select string_agg(locktype || ' ' || mode, ', ') from pg_locks where pid = $1), '') \
+    let sql = "select coalesce((select string_agg(locktype || ' ' || mode, ', ') from pg_locks where pid = $1 and mode <> 'SIReadLock'), '') \
                || coalesce((select ' ' || state from pg_stat_activity where pid = $1 and (state <> 'idle' or backend_xmin is not null)), '')";
     let held: String = superuser.query_one(sql, &[&pid]).await.unwrap().get(0);
     (!held.trim().is_empty()).then(|| format!("held while idle: {held}"))

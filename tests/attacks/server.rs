@@ -32,13 +32,13 @@ const PUT_ROLES_BACK: &str = "
 /// How long a backend may take to notice that it was terminated.
 const DROP_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is done to a database after the fixture, to see what that holds.
-#[derive(Clone, Debug)]
+/// How far `rowgate harden --apply` goes, after the fixture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hardening {
-    /// SQL, run as the superuser.
-    Script(PathBuf),
-    /// A command, run with the superuser's URL in `DATABASE_URL`.
-    Command(String),
+    /// What the tables' owner may do, as the documentation asks every user to.
+    ByOwner,
+    /// That, and what only a superuser may.
+    BySuperuser,
 }
 
 pub struct Server {
@@ -104,29 +104,20 @@ impl Server {
         superuser.batch_execute(residue::PROBE).await.unwrap();
     }
 
-    /// Runs what was asked for, on one database.
+    /// Runs `rowgate harden` on one database, as far as wanted.
     pub async fn harden(&self, database: &TestDatabase) {
-        match &self.hardening {
-            None => {}
-            Some(Hardening::Script(file)) => {
-                let sql = std::fs::read_to_string(file).unwrap();
-                database.superuser().await.batch_execute(&sql).await.unwrap();
+        let Some(hardening) = self.hardening else { return };
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_rowgate"));
+        command.args(["harden", "--apply"]).env("DATABASE_URL", &database.owner_url);
+        match hardening {
+            Hardening::ByOwner => command.arg("--owner-only"),
+            Hardening::BySuperuser => {
+                command.env("DATABASE_SUPERUSER_URL", &database.superuser_url)
             }
-            Some(Hardening::Command(command)) => {
-                let output = tokio::process::Command::new("sh")
-                    .args(["-c", command])
-                    .env("DATABASE_URL", &database.superuser_url)
-                    .output()
-                    .await
-                    .unwrap();
-                assert!(
-                    output.status.success(),
-                    "{command}: {}{}",
-                    String::from_utf8_lossy(&output.stdout),
-                    String::from_utf8_lossy(&output.stderr)
-                );
-            }
-        }
+        };
+        let output = command.output().await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
     }
 
     /// A copy of the template.

@@ -8,10 +8,10 @@
 
 FROM rust:1-slim-bookworm AS build
 WORKDIR /src
-# aws-lc, the cryptography under TLS and tokens, is compiled from C and assembly; the compiler is in the
+# aws-lc (cryptography) and libpg_query (PostgreSQL's parser) are compiled from C; the compiler is in the
 # base image already for most architectures, and this line is then quick.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && apt-get install -y --no-install-recommends gcc libc6-dev libclang-dev \
     && rm -rf /var/lib/apt/lists/*
 COPY . .
 # The caches outlive the build, so that the next one compiles only what has changed.

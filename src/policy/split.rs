@@ -184,15 +184,45 @@ impl<'a> Splitter<'a> {
         }
     }
 
-    /// A doubled quote ends one part and begins the next, which comes to the same.
+    /// Where backslashes escape, they do so on both sides of a doubled quote, and in the next part of a
+    /// literal that goes on after a line break.
     fn quoted(&mut self, quote: u8, backslashes: bool) {
         self.at += 1;
         while let Some(byte) = self.peek(0) {
-            self.at += if backslashes && byte == b'\\' && self.peek(1).is_some() { 2 } else { 1 };
-            if byte == quote {
+            if byte != quote {
+                let escaped = backslashes && byte == b'\\' && self.peek(1).is_some();
+                self.at += if escaped { 2 } else { 1 };
+                continue;
+            }
+            self.at += 1;
+            if self.peek(0) == Some(quote) {
+                self.at += 1;
+            } else if !(backslashes && self.goes_on(quote)) {
                 return;
             }
         }
+    }
+
+    /// Whether the literal that just ended goes on on another line (scan.l: `quotecontinue`); then moves to
+    /// where it does.
+    fn goes_on(&mut self, quote: u8) -> bool {
+        let mut ahead = Splitter { at: self.at, sql: self.sql, found: Vec::new() };
+        let mut line_ended = false;
+        while let Some(byte) = ahead.peek(0) {
+            match byte {
+                b'-' if ahead.peek(1) == Some(b'-') => ahead.line_comment(),
+                _ if is_space(byte) => {
+                    line_ended |= matches!(byte, b'\n' | b'\r');
+                    ahead.at += 1;
+                }
+                _ if byte == quote && line_ended => {
+                    self.at = ahead.at + 1;
+                    return true;
+                }
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// `$tag$ … $tag$`, or the dollar of a parameter.

@@ -74,3 +74,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn backslashes_escape_on_both_sides_of_a_doubled_quote_and_on_the_next_line() {
+    for one in [r"select e'a''b\';c'", "select e'a'\n  'b\\';c'", "select e'a' -- d;\n'b\\';c'"] {
+        assert_eq!(texts(one).len(), 1, "{one}");
+    }
+    assert_eq!(texts(r"select 'a''b\'; select 1").len(), 2);
+    assert_eq!(texts("select e'a' 'b\\'; select 1").len(), 2);
+}

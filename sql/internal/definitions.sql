@@ -36,6 +36,10 @@ select 'function', p.proname::text, l.lanname::text, p.provolatile = 'v', coales
        else pg_catalog.concat_ws(' ',
          coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc),
          pg_catalog.pg_get_expr(p.proargdefaults, 0),
+         (select pg_catalog.string_agg(t.typname, ' ')
+            from pg_catalog.pg_type as t
+           where t.oid in (select pg_catalog.unnest(p.proargtypes) union all select p.prorettype)
+             and t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace),
          (select pg_catalog.concat_ws(' ', a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn,
                                       a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
             from pg_catalog.pg_aggregate as a
@@ -50,14 +54,20 @@ select 'function', p.proname::text, l.lanname::text, p.provolatile = 'v', coales
  where n.nspname not in ('pg_catalog', 'information_schema')
 
 union all
--- What writing into a relation sets off: its own triggers, and those of the relations that foreign keys
--- cascade to and that rows are routed to.
+-- What writing into a relation sets off: its own triggers with their conditions, checks, expressions in indexes
+-- and partition keys; and the same of the relations that foreign keys cascade to and that rows are routed to.
 select 'trigger', 'trigger$' || c.relname, '', false, '',
        pg_catalog.concat_ws(' ',
-         (select pg_catalog.string_agg(p.proname, ' ')
+         (select pg_catalog.string_agg(pg_catalog.pg_get_triggerdef(t.oid), ' ')
             from pg_catalog.pg_trigger as t
-            join pg_catalog.pg_proc as p on p.oid = t.tgfoid
            where t.tgrelid = c.oid and not t.tgisinternal),
+         (select pg_catalog.string_agg(pg_catalog.pg_get_expr(k.conbin, k.conrelid), ' ')
+            from pg_catalog.pg_constraint as k
+           where k.conrelid = c.oid and k.contype = 'c'),
+         (select pg_catalog.string_agg(pg_catalog.pg_get_indexdef(i.indexrelid), ' ')
+            from pg_catalog.pg_index as i
+           where i.indrelid = c.oid and (i.indexprs is not null or i.indpred is not null)),
+         case when c.relkind = 'p' then pg_catalog.pg_get_partkeydef(c.oid) end,
          (select pg_catalog.string_agg('trigger$' || child.relname, ' ')
             from pg_catalog.pg_constraint as f
             join pg_catalog.pg_class as child on child.oid = f.conrelid
@@ -82,30 +92,39 @@ select 'relation', c.relname::text, '', false, '',
          (select pg_catalog.string_agg(pg_catalog.pg_get_expr(a.adbin, a.adrelid), ' ')
             from pg_catalog.pg_attrdef as a
            where a.adrelid = c.oid),
-         (select pg_catalog.string_agg(pg_catalog.pg_get_expr(k.conbin, k.conrelid), ' ')
-            from pg_catalog.pg_constraint as k
-           where k.conrelid = c.oid and k.contype = 'c'),
          (select pg_catalog.string_agg(pg_catalog.pg_get_ruledef(r.oid), ' ')
             from pg_catalog.pg_rewrite as r
            where r.ev_class = c.oid),
          (select pg_catalog.string_agg(t.typname, ' ')
             from pg_catalog.pg_attribute as a
             join pg_catalog.pg_type as t on t.oid = a.atttypid
-           where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and t.typtype = 'd'))
+           where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+             and t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace))
   from pg_catalog.pg_class as c
   join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
  where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema')
    and n.nspname !~ '^pg_'
 
 union all
+-- Domains have checks; arrays, composite types and ranges have parts that may be domains.
 select 'type', t.typname::text, '', false, '',
        pg_catalog.concat_ws(' ', t.typdefault,
          (select pg_catalog.string_agg(pg_catalog.pg_get_expr(k.conbin, 0), ' ')
             from pg_catalog.pg_constraint as k
-           where k.contypid = t.oid))
+           where k.contypid = t.oid),
+         (select part.typname from pg_catalog.pg_type as part where part.oid in (t.typelem, t.typbasetype) limit 1),
+         (select part.typname
+            from pg_catalog.pg_range as r
+            join pg_catalog.pg_type as part on part.oid = r.rngsubtype
+           where r.rngtypid = t.oid),
+         (select pg_catalog.string_agg(part.typname, ' ')
+            from pg_catalog.pg_attribute as a
+            join pg_catalog.pg_type as part on part.oid = a.atttypid
+           where a.attrelid = t.typrelid and t.typrelid <> 0 and a.attnum > 0 and not a.attisdropped))
   from pg_catalog.pg_type as t
   join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
- where t.typtype = 'd' and n.nspname not in ('pg_catalog', 'information_schema')
+ where (t.typtype in ('d', 'c', 'r', 'm') or t.typelem <> 0)
+   and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_'
 
 union all
 -- Code that runs without being named: operators' symbols are no words, casts have no name at all.

@@ -6,10 +6,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{io, thread};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::knowledge::Knowledge;
 use super::residue::Definition;
@@ -27,6 +29,10 @@ const WAITING: usize = 256;
 /// Statements longer than this many bytes wait in a queue of their own, which is served last: reading 100 kB
 /// may take as long as reading a thousand statements of the usual length.
 const LONG: usize = 8 * 1024;
+/// So many short ones are read before a long one gets its turn.
+const SHORT_BEFORE_LONG: usize = 8;
+/// How long a statement may wait to be read.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -101,8 +107,9 @@ impl Gate {
         let job = Job { text: text.into(), knowledge: Arc::clone(&knowledge), answer };
         let queue = if text.len() > LONG { &self.long } else { &self.short };
         queue.try_send(job).map_err(|_| GateError::Busy)?;
+        let verdict = timeout(PATIENCE, verdict).await.map_err(|_| GateError::Busy)?;
         // A parser that dropped the job has panicked over it: not read, not run.
-        let verdict = verdict.await.unwrap_or(Err(Refusal::Unreadable));
+        let verdict = verdict.unwrap_or(Err(Refusal::Unreadable));
         knowledge.verdicts.insert(text.into(), verdict.clone());
         Ok(verdict?)
     }
@@ -118,11 +125,18 @@ impl Gate {
 
 /// Reads statements until the gate is gone.
 async fn work(mut short: mpsc::Receiver<Job>, mut long: mpsc::Receiver<Job>, rules: &Rules) {
+    let mut in_a_row = 0;
     loop {
         let job = tokio::select! {
             biased;
-            Some(job) = short.recv() => job,
-            Some(job) = long.recv() => job,
+            Some(job) = short.recv(), if in_a_row < SHORT_BEFORE_LONG || long.is_empty() => {
+                in_a_row += 1;
+                job
+            }
+            Some(job) = long.recv() => {
+                in_a_row = 0;
+                job
+            }
             else => return,
         };
         if job.answer.is_closed() {

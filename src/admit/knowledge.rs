@@ -42,13 +42,26 @@ const COMPUTING_FUNCTIONS: [&str; 8] = [
 /// all of them are volatile.
 const SERVER_PREFIXES: [&str; 5] = ["pg_", "lo_", "txid_", "binary_upgrade_", "to_reg"];
 
-/// Single functions that show settings and addresses.
-const SERVER_FUNCTIONS: [&str; 5] = [
+/// Single functions that show settings, addresses, and names from the catalogue.
+const SERVER_FUNCTIONS: [&str; 18] = [
+    "acldefault",
+    "aclcontains",
+    "aclexplode",
+    "aclinsert",
+    "aclitemin",
+    "aclitemout",
+    "aclremove",
+    "col_description",
     "current_setting",
+    "format_type",
     "inet_client_addr",
     "inet_client_port",
     "inet_server_addr",
     "inet_server_port",
+    "makeaclitem",
+    "obj_description",
+    "oidvectortypes",
+    "shobj_description",
 ];
 
 /// Families of functions of extensions that show as much, connect elsewhere, or run SQL from a string.
@@ -57,7 +70,8 @@ const EXTENSION_PREFIXES: [&str; 6] =
 
 /// Types whose input looks names up in the catalogue, whoever may see them; as functions, too. The names
 /// of text search configurations are no secret, and full-text search needs them.
-const LOOKUP_TYPES: [&str; 9] = [
+const LOOKUP_TYPES: [&str; 10] = [
+    "aclitem",
     "regclass",
     "regcollation",
     "regnamespace",
@@ -128,6 +142,8 @@ impl Knowledge {
             self.volatile.contains(name)
                 || SERVER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
                 || SERVER_FUNCTIONS.contains(&name)
+                // regclassout, regroleout …: what their types do, as functions.
+                || LOOKUP_TYPES.iter().any(|lookup| name.starts_with(lookup))
                 || name.contains("_to_xml")
                 || (name.starts_with("has_") && name.ends_with("_privilege"))
         };
@@ -158,7 +174,8 @@ pub fn reaches_far(function: &str) -> bool {
 /// Whether values of this type are looked up in the catalogue.
 #[must_use]
 pub fn is_lookup_type(name: &str) -> bool {
-    LOOKUP_TYPES.contains(&name)
+    // An array's type has an underscore before its element's name.
+    LOOKUP_TYPES.contains(&name.trim_start_matches('_'))
 }
 
 /// Whether a schema is the system's. Temporary schemas are: nobody has a temporary object here.

@@ -83,8 +83,10 @@ const LEAVE_NOTHING: [&str; 23] = [
     "uuidv7",
 ];
 
-/// Extensions in C whose volatile functions only make random values, from the system's generator.
-const HARMLESS_EXTENSIONS: [&str; 2] = ["pgcrypto", "uuid-ossp"];
+/// Extensions in C whose volatile functions only make random values from the system's generator, or work on
+/// the row that a trigger is called for.
+const HARMLESS_EXTENSIONS: [&str; 7] =
+    ["autoinc", "insert_username", "lo", "moddatetime", "pgcrypto", "tcn", "uuid-ossp"];
 
 /// Commands inside a function that outlive its transaction, and EXECUTE, which may run any of them.
 /// SET is looked at by itself, because UPDATE has the word, too.
@@ -194,20 +196,54 @@ fn own_residue(definition: &Definition, lasting: &HashSet<&str>) -> Residue {
 
 /// Whether a function's code holds a command that outlives its transaction.
 fn has_lasting_command(code: &str) -> bool {
+    words(code).any(|word| LASTING_COMMANDS.contains(&fold(word).as_str()))
+        || has_lasting_set(&without_comments(code))
+}
+
+/// Whether there is a SET that is neither an UPDATE's nor SET LOCAL.
+fn has_lasting_set(code: &str) -> bool {
     code.split(';').any(|part| {
-        let mut updates = false;
+        // `update [only] schema.table [as] alias set`: so many words at most stand between the two.
+        let mut since_update = usize::MAX;
         let mut words = words(part).map(fold).peekable();
         while let Some(word) = words.next() {
-            let local = words.peek().is_some_and(|next| next == "local");
+            since_update = since_update.saturating_add(1);
             match word.as_str() {
-                "update" => updates = true,
-                "set" if !updates && !local => return true,
-                word if LASTING_COMMANDS.contains(&word) => return true,
+                "update" => since_update = 0,
+                "begin" | "then" | "else" | "loop" => since_update = usize::MAX,
+                "set" if since_update <= UPDATES_TARGET => since_update = usize::MAX,
+                "set" if words.peek().is_none_or(|next| next != "local") => return true,
                 _ => {}
             }
         }
         false
     })
+}
+
+/// Words from UPDATE to its SET: ONLY, schema, table, AS, alias.
+const UPDATES_TARGET: usize = 6;
+
+/// The code without comments and without what stands in single quotes.
+fn without_comments(code: &str) -> String {
+    let mut rest = code;
+    let mut plain = String::with_capacity(code.len());
+    while let Some(at) = rest.find(['\'', '-', '/']) {
+        let (before, found) = rest.split_at(at);
+        plain.push_str(before);
+        plain.push(' ');
+        let end = if found.starts_with("--") {
+            found.find('\n')
+        } else if found.starts_with("/*") {
+            found.find("*/").map(|end| end + 2)
+        } else if let Some(literal) = found.strip_prefix('\'') {
+            literal.find('\'').map(|end| end + 2)
+        } else {
+            Some(1)
+        };
+        rest = &found[end.unwrap_or(found.len())..];
+    }
+    plain.push_str(rest);
+    plain
 }
 
 /// Whatever names an object that leaves something leaves it as well.
@@ -282,6 +318,8 @@ mod tests {
             "begin update todos set done = true where id = $1; return 1; end",
             "insert into t values (1) on conflict do update set a = excluded.a",
             "select gen_random_uuid(), current_setting('app.x')",
+            "begin update only public.t as x set a = 1; return 'set b = c'; end",
+            "merge into t using s on true when matched then update set a = 1",
             "begin set local work_mem = '1MB'; end",
         ] {
             assert_eq!(residue_of(code), Residue::None, "{code}");
@@ -300,6 +338,11 @@ mod tests {
             "select random()",
             "begin listen x; end",
             "declare c cursor with hold for select 1",
+            "begin for r in select 1 from t for update loop set a = b; end loop; end",
+            "begin if tg_op = 'UPDATE' then set a = b; end if; end",
+            "begin -- update\n set a = b; end",
+            "begin /* update */ set a = b; end",
+            "begin update t set a = 1 where b in (select 'x'); set c = d; end",
         ] {
             assert_eq!(residue_of(code), Residue::Session, "{code}");
         }

@@ -51,9 +51,40 @@ pub fn print_summary(mode: Mode, outcomes: &[Outcome], elapsed: Duration) {
     );
 }
 
+/// What stands above the table in docs/attacks.md.
+const INTRODUCTION: &str = "\
+# Attacks, and what stops them
+
+Written by `cargo test --test attacks -- --all-modes --table docs/attacks.md`. Each attack ran on a database of its own
+against a real gateway, and was judged by what its victim and the owner then saw. A cell names the layers that answered
+the attacker; `succeeds` means that the attack did what it wanted to, `residual` that it cannot be prevented in
+general (SECURITY.md says why).
+
+- **hardened**: as documented: the default configuration, after the owner's `rowgate harden --apply`
+- **unhardened**: the default configuration, on a database with the grants of a tutorial and three mistakes of real ones
+- **admission-off**: every kind of statement is let through: what seal, policies, cleaning and bounds hold
+- **hardened-admission-off**: the same, after `rowgate harden --apply` by owner and superuser
+
+";
+
+fn totals(results: &[(Mode, Vec<Outcome>)]) -> String {
+    let mut totals =
+        String::from("| set-up | held | succeeded | residual |\n| --- | ---: | ---: | ---: |\n");
+    for (mode, outcomes) in results {
+        let count = |verdict: Verdict| {
+            let attacks = outcomes.iter().filter(|outcome| !outcome.is_about_us());
+            attacks.filter(|outcome| outcome.verdict == verdict).count()
+        };
+        let (held, succeeded, residual) =
+            (count(Verdict::Held), count(Verdict::Succeeded), count(Verdict::Residual));
+        let _ = writeln!(totals, "| {} | {held} | {succeeded} | {residual} |", mode.name());
+    }
+    totals
+}
+
 /// Attack × mode → what held it.
 pub fn table(results: &[(Mode, Vec<Outcome>)]) -> String {
-    let mut table = String::from("| attack |");
+    let mut table = format!("{INTRODUCTION}{}\n| attack |", totals(results));
     for (mode, _) in results {
         let _ = write!(table, " {} |", mode.name());
     }

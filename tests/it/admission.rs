@@ -245,3 +245,92 @@ async fn a_statement_is_read_once_and_judged_anew_when_the_catalogue_changes() {
     gateway.learn().await;
     assert_eq!(gateway.sql(Some("alice"), sql, json!([])).await.failure(), (403, "RG4032".into()));
 }
+
+/// Code that the application attached to its objects runs without being named by the caller.
+#[tokio::test]
+async fn what_attached_code_leaves_is_gone_for_the_next_caller() {
+    const ATTACHED: [(&str, &str, &str); 9] = [
+        (
+            "a condition of a trigger",
+            "create table a1 (x int);
+             create trigger t before insert on a1 for each row when (leaks(new.x) > 0) execute function nothing()",
+            "insert into a1 values (1)",
+        ),
+        ("an index", "create table a2 (x int); create index on a2 (leaks(x))", "insert into a2 values (1)"),
+        (
+            "a partition's check",
+            "create table a3 (x int) partition by range (x);
+             create table a3_p partition of a3 (check (leaks(x) > 0)) for values from (0) to (9)",
+            "insert into a3 values (1)",
+        ),
+        (
+            "a partition key",
+            "create table a4 (x int) partition by range (leaks(x));
+             create table a4_p partition of a4 for values from (0) to (9)",
+            "insert into a4 values (1)",
+        ),
+        (
+            "a cascade into a checked child",
+            "create table a5 (x int primary key); insert into a5 values (1);
+             create table a5_c (x int references a5 on update cascade check (leaks(x) > 0));
+             insert into a5_c values (1)",
+            "update a5 set x = 2",
+        ),
+        ("a domain in an array", "create domain d6 as int check (leaks(value) > 0)", "select '{1}'::d6[]"),
+        ("an array type by its own name", "create domain d7 as int check (leaks(value) > 0)", "select '{1}'::_d7"),
+        (
+            "a domain in a composite type",
+            "create domain d8 as int check (leaks(value) > 0); create type c8 as (x d8)",
+            "select '(1)'::c8",
+        ),
+        (
+            "the type of an argument",
+            "create domain d9 as int check (leaks(value) > 0);
+             create function f9(x d9) returns int language sql as 'select 1'",
+            "select f9(1)",
+        ),
+    ];
+    let database = fresh_database().await;
+    let owner = database.owner().await;
+    owner.batch_execute(FUNCTIONS).await.unwrap();
+    let leaks = "create function leaks(x int) returns int language plpgsql immutable as $$
+        begin perform set_config('app.note', 'secret', false); return x; end $$;
+        create function nothing() returns trigger language plpgsql as 'begin return new; end'";
+    owner.batch_execute(leaks).await.unwrap();
+    for (_, objects, _) in ATTACHED {
+        owner.batch_execute(objects).await.unwrap();
+    }
+    let grant = "grant all on all tables in schema public to authenticated;
+                 grant execute on all functions in schema public to authenticated";
+    owner.batch_execute(grant).await.unwrap();
+    let gateway = TestGateway::on(database, |config| config.database.pool_size = 1).await;
+    let clean = state(&gateway).await;
+    for (what, _, sql) in ATTACHED {
+        let answer = gateway.sql(Some("alice"), sql, json!([])).await;
+        assert_eq!(answer.status, 200, "{what}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(state(&gateway).await, clean, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_statement_is_read_although_short_ones_keep_coming() {
+    let gateway = std::sync::Arc::new(TestGateway::start().await);
+    let hog = tokio::spawn({
+        let gateway = gateway.clone();
+        async move {
+            for round in 0.. {
+                let texts: Vec<String> = (0..50)
+                    .map(|n| format!("select 1{} as r{round}_{n}", ", 1".repeat(2500)))
+                    .collect();
+                let batch: Vec<&str> = texts.iter().map(String::as_str).collect();
+                let _ = gateway.batch(Some("alice"), &batch).await;
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let long = format!("select length('{}')", "x".repeat(20_000));
+    let began = Instant::now();
+    assert_eq!(gateway.sql(Some("bob"), &long, json!([])).await.rows(), json!([[20_000]]));
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    hog.abort();
+}

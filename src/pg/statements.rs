@@ -21,7 +21,10 @@ const PREPARED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Texts remembered as seen once (their hashes only).
 const SEEN_ONCE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Texts longer than this many bytes are never kept: they are generated, and seldom come again.
-const LONGEST_KEPT: usize = 16 * 1024;
+const LONGEST_KEPT: usize = 8 * 1024;
+/// Bytes of all texts that are kept prepared on one connection. A plan takes the backend up to 300 times the
+/// memory of its text (many small subqueries), so this bounds that to some 40 MB.
+const KEPT_TEXT: usize = 128 * 1024;
 /// Statements whose columns take more than this many bytes to describe are not kept either.
 pub const LARGEST_KEPT_DESCRIPTION: usize = 32 * 1024;
 /// Bytes of randomness in a statement's name: 128 bits.
@@ -53,6 +56,8 @@ pub struct Statements {
     prefix: String,
     next: u64,
     prepared: LruCache<Arc<str>, Prepared>,
+    /// Bytes of the texts in `prepared`.
+    kept: usize,
     seen: LruCache<u64, ()>,
     hasher: RandomState,
     /// Names whose statements were evicted, to be closed with the next flush.
@@ -68,6 +73,7 @@ impl Statements {
             prefix: hex::encode(entropy),
             next: 0,
             prepared: LruCache::new(PREPARED),
+            kept: 0,
             seen: LruCache::new(SEEN_ONCE),
             hasher: RandomState::new(),
             evicted: Vec::new(),
@@ -106,18 +112,28 @@ impl Statements {
         }
     }
 
-    /// Records that the server has parsed `sql` under `name`.
+    /// Records that the server has parsed `sql` under `name`. What was used least makes room.
     pub fn keep(&mut self, sql: Arc<str>, prepared: Prepared) {
-        if let Some((_, displaced)) = self.prepared.push(sql, prepared) {
-            self.evicted.push(displaced.name);
+        self.kept += sql.len();
+        if let Some((text, displaced)) = self.prepared.push(sql, prepared) {
+            self.gone(&text, displaced);
+        }
+        while self.kept > KEPT_TEXT {
+            let Some((text, displaced)) = self.prepared.pop_lru() else { return };
+            self.gone(&text, displaced);
         }
     }
 
     /// Forgets one statement; it is closed with the next flush.
     pub fn forget(&mut self, sql: &str) {
-        if let Some(prepared) = self.prepared.pop(sql) {
-            self.evicted.push(prepared.name);
+        if let Some((text, prepared)) = self.prepared.pop_entry(sql) {
+            self.gone(&text, prepared);
         }
+    }
+
+    fn gone(&mut self, text: &str, prepared: Prepared) {
+        self.kept -= text.len();
+        self.evicted.push(prepared.name);
     }
 
     /// Notes that a statement exists on the server under `name` and is not wanted there.
@@ -128,5 +144,38 @@ impl Statements {
     /// Takes the names that are to be closed on the server.
     pub fn take_evicted(&mut self) -> Vec<Arc<str>> {
         std::mem::take(&mut self.evicted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keep(statements: &mut Statements, text: &str) {
+        let name = statements.fresh_name();
+        statements.keep(text.into(), Prepared { name, description: Description::none() });
+    }
+
+    #[test]
+    fn texts_are_kept_up_to_a_number_of_bytes() {
+        let mut statements = Statements::new().unwrap();
+        for n in 0..100 {
+            keep(&mut statements, &format!("{n:04096}"));
+            assert!(statements.kept <= KEPT_TEXT);
+        }
+        assert_eq!(statements.prepared.len(), KEPT_TEXT / 4096);
+        assert_eq!(statements.take_evicted().len(), 100 - KEPT_TEXT / 4096);
+        assert!(matches!(statements.prepare(&format!("{:04096}", 99)), Preparation::Ready(_)));
+    }
+
+    #[test]
+    fn a_text_that_is_kept_anew_counts_once() {
+        let mut statements = Statements::new().unwrap();
+        keep(&mut statements, "select 1");
+        keep(&mut statements, "select 1");
+        assert_eq!(statements.kept, "select 1".len());
+        statements.forget("select 1");
+        assert_eq!(statements.kept, 0);
+        assert_eq!(statements.take_evicted().len(), 2);
     }
 }

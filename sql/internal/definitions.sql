@@ -1,7 +1,7 @@
 -- What admission needs to know of this database: which functions the server has, and the code that the
 -- application attached to its own objects. One row for each object:
 --
---   kind       builtin | sequence | function | trigger | relation | type | implicit
+--   kind       builtin | codec | sequence | function | trigger | relation | type | implicit
 --   name       without its schema
 --   language   of a function; else ''
 --   volatile   of a function; else false
@@ -23,6 +23,14 @@ select 'builtin' as kind, p.proname::text as name, '' as language,
          'pg_catalog.language_handler'::pg_catalog.regtype,
          'pg_catalog.fdw_handler'::pg_catalog.regtype)
  group by p.proname
+
+union all
+-- Reading and printing values of some types (regclass, aclitem) looks names up; nobody calls these by name.
+select distinct 'codec', p.proname::text, '', false, '', ''
+  from pg_catalog.pg_type as t
+  join pg_catalog.pg_proc as p
+    on p.oid in (t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout)
+ where p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
 
 union all
 select 'sequence', c.relname::text, '', false, '', ''

@@ -1,8 +1,8 @@
 //! A statement's text → its verdict: remembered, or worked out on a thread of its own.
 //!
-//! The grammar runs on one thread with a large stack. One, because `libpg_query` redirects the process'
-//! standard error while it parses; a large stack, because its trees nest as deeply as the statement does
-//! (it refuses what nests deeper than about 4,500 levels, which is what the stack is sized for).
+//! Trees nest as deeply as statements do, and are gone through by recursion, so the grammar runs on threads
+//! with a large stack (it refuses what nests deeper than about 4,500 levels, which is what the stack is
+//! sized for). One thread reads short statements and one long ones, so that neither waits for the other.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,14 +23,11 @@ use crate::pg::sql::CallerSql;
 
 /// The parser's stack in bytes; only what a statement really needs of it becomes memory.
 pub const STACK: usize = 256 * 1024 * 1024;
-/// Statements that may wait for the parser in each of its two queues. More are refused, rather than kept in
-/// memory.
+/// Statements that may wait for each of the two threads. More are refused, rather than kept in memory.
 const WAITING: usize = 256;
-/// Statements longer than this many bytes wait in a queue of their own, which is served last: reading 100 kB
-/// may take as long as reading a thousand statements of the usual length.
+/// Statements longer than this many bytes are long: reading 100 kB may take as long as reading a thousand
+/// statements of the usual length.
 const LONG: usize = 8 * 1024;
-/// So many short ones are read before a long one gets its turn.
-const SHORT_BEFORE_LONG: usize = 8;
 /// How long a statement may wait to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -62,17 +59,10 @@ struct Job {
 }
 
 impl Gate {
-    /// Starts the parser's thread, which ends with the gate.
+    /// Starts the parser's threads, which end with the gate.
     pub fn start(rules: Rules) -> io::Result<Self> {
         let rules = Arc::new(rules);
-        let (short, short_jobs) = mpsc::channel(WAITING);
-        let (long, long_jobs) = mpsc::channel(WAITING);
-        let its_rules = Arc::clone(&rules);
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        thread::Builder::new()
-            .name("admission".to_owned())
-            .stack_size(STACK)
-            .spawn(move || runtime.block_on(work(short_jobs, long_jobs, &its_rules)))?;
+        let (short, long) = (reader(&rules)?, reader(&rules)?);
         Ok(Self { rules, knowledge: ArcSwap::default(), short, long })
     }
 
@@ -123,30 +113,24 @@ impl Gate {
     }
 }
 
-/// Reads statements until the gate is gone.
-async fn work(mut short: mpsc::Receiver<Job>, mut long: mpsc::Receiver<Job>, rules: &Rules) {
-    let mut in_a_row = 0;
-    loop {
-        let job = tokio::select! {
-            biased;
-            Some(job) = short.recv(), if in_a_row < SHORT_BEFORE_LONG || long.is_empty() => {
-                in_a_row += 1;
-                job
+/// Starts a thread that reads statements until the gate is gone.
+fn reader(rules: &Arc<Rules>) -> io::Result<mpsc::Sender<Job>> {
+    let (queue, mut jobs) = mpsc::channel::<Job>(WAITING);
+    let rules = Arc::clone(rules);
+    let read = move || {
+        while let Some(job) = jobs.blocking_recv() {
+            if job.answer.is_closed() {
+                continue;
             }
-            Some(job) = long.recv() => {
-                in_a_row = 0;
-                job
+            let verdict =
+                catch_unwind(AssertUnwindSafe(|| judge(&job.text, &rules, &job.knowledge)));
+            if let Ok(verdict) = verdict {
+                let _ = job.answer.send(verdict);
             }
-            else => return,
-        };
-        if job.answer.is_closed() {
-            continue;
         }
-        let verdict = catch_unwind(AssertUnwindSafe(|| judge(&job.text, rules, &job.knowledge)));
-        if let Ok(verdict) = verdict {
-            let _ = job.answer.send(verdict);
-        }
-    }
+    };
+    thread::Builder::new().name("admission".to_owned()).stack_size(STACK).spawn(read)?;
+    Ok(queue)
 }
 
 /// Judges one statement on the caller's own stack, which must be large.

@@ -40,10 +40,10 @@ const COMPUTING_FUNCTIONS: [&str; 8] = [
 
 /// Families of the server's functions that show other sessions, the server or its files, or take locks; not
 /// all of them are volatile.
-const SERVER_PREFIXES: [&str; 5] = ["pg_", "lo_", "txid_", "binary_upgrade_", "to_reg"];
+const SERVER_PREFIXES: [&str; 6] = ["pg_", "lo_", "txid_", "binary_upgrade_", "to_reg", "fmgr_"];
 
 /// Single functions that show settings, addresses, and names from the catalogue.
-const SERVER_FUNCTIONS: [&str; 18] = [
+const SERVER_FUNCTIONS: [&str; 19] = [
     "acldefault",
     "aclcontains",
     "aclexplode",
@@ -61,6 +61,7 @@ const SERVER_FUNCTIONS: [&str; 18] = [
     "makeaclitem",
     "obj_description",
     "oidvectortypes",
+    "row_security_active",
     "shobj_description",
 ];
 
@@ -89,6 +90,7 @@ pub struct Knowledge {
     definitions: Vec<Definition>,
     builtins: HashSet<Box<str>>,
     volatile: HashSet<Box<str>>,
+    codecs: HashSet<Box<str>>,
     sequences: HashSet<Box<str>>,
     /// What objects leave behind.
     pub residues: Residues,
@@ -113,6 +115,7 @@ impl Knowledge {
         Self {
             builtins: names(|d| d.kind == Kind::Builtin),
             volatile: names(|d| d.kind == Kind::Builtin && d.volatile),
+            codecs: names(|d| d.kind == Kind::Codec),
             sequences: names(|d| d.kind == Kind::Sequence),
             residues: Residues::of(&definitions),
             verdicts: Cache::with_weighter(REMEMBERED, REMEMBERED_BYTES, ByLength),
@@ -140,14 +143,13 @@ impl Knowledge {
         }
         let of_server = || {
             self.volatile.contains(name)
+                || self.codecs.contains(name)
                 || SERVER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
                 || SERVER_FUNCTIONS.contains(&name)
-                // regclassout, regroleout …: what their types do, as functions.
-                || LOOKUP_TYPES.iter().any(|lookup| name.starts_with(lookup))
                 || name.contains("_to_xml")
                 || (name.starts_with("has_") && name.ends_with("_privilege"))
         };
-        is_lookup_type(name) || reaches_far(name) || (self.is_builtin(name) && of_server())
+        LOOKUP_TYPES.contains(&name) || reaches_far(name) || (self.is_builtin(name) && of_server())
     }
 
     /// Whether selecting a field of this name may call such a function: `(x).f` is `f(x)`, if there is
@@ -155,7 +157,7 @@ impl Knowledge {
     #[must_use]
     pub fn may_call_system_function(&self, field: &str) -> bool {
         let exists = || self.is_builtin(field) || self.residues.get(field).is_some();
-        self.is_system_function(field) && (is_lookup_type(field) || exists())
+        self.is_system_function(field) && (LOOKUP_TYPES.contains(&field) || exists())
     }
 
     /// Whether a relation of this name is one of the system's, or a sequence.
@@ -164,6 +166,9 @@ impl Knowledge {
         name.starts_with("pg_") || self.sequences.contains(name)
     }
 }
+
+/// Types of values, not of rows, in spite of their names.
+const PLAIN_TYPES: [&str; 2] = ["pg_lsn", "pg_snapshot"];
 
 /// Whether a function is one of those that are refused in whatever schema they are.
 #[must_use]
@@ -175,7 +180,10 @@ pub fn reaches_far(function: &str) -> bool {
 #[must_use]
 pub fn is_lookup_type(name: &str) -> bool {
     // An array's type has an underscore before its element's name.
-    LOOKUP_TYPES.contains(&name.trim_start_matches('_'))
+    let element = name.trim_start_matches('_');
+    // The row types of the catalogue's relations have columns of such types.
+    let row_of_catalogue = element.starts_with("pg_") && !PLAIN_TYPES.contains(&element);
+    LOOKUP_TYPES.contains(&element) || row_of_catalogue
 }
 
 /// Whether a schema is the system's. Temporary schemas are: nobody has a temporary object here.

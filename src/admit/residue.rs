@@ -24,6 +24,8 @@ pub enum Residue {
 pub enum Kind {
     /// A function of the server itself.
     Builtin,
+    /// A function of the server that reads or prints values of a type.
+    Codec,
     /// A sequence.
     Sequence,
     /// A function or procedure of the application or of an extension.
@@ -88,6 +90,9 @@ const LEAVE_NOTHING: [&str; 23] = [
 const HARMLESS_EXTENSIONS: [&str; 7] =
     ["autoinc", "insert_username", "lo", "moddatetime", "pgcrypto", "tcn", "uuid-ossp"];
 
+/// To update a row of this view is SET in disguise, by way of the application's functions and views as well.
+const SETTINGS_VIEW: &str = "pg_settings";
+
 /// Commands inside a function that outlive its transaction, and EXECUTE, which may run any of them.
 /// SET is looked at by itself, because UPDATE has the word, too.
 const LASTING_COMMANDS: [&str; 12] = [
@@ -122,10 +127,11 @@ impl Residues {
             .iter()
             .filter(|d| d.kind == Kind::Builtin && leaves_by_itself(d))
             .map(|d| d.name.as_str())
+            .chain([SETTINGS_VIEW])
             .collect();
         let objects: Vec<&Definition> = definitions
             .iter()
-            .filter(|d| !matches!(d.kind, Kind::Builtin | Kind::Sequence))
+            .filter(|d| !matches!(d.kind, Kind::Builtin | Kind::Codec | Kind::Sequence))
             .collect();
         let mut found: Vec<Residue> = objects.iter().map(|d| own_residue(d, &lasting)).collect();
         spread(&objects, &mut found);
@@ -196,23 +202,23 @@ fn own_residue(definition: &Definition, lasting: &HashSet<&str>) -> Residue {
 
 /// Whether a function's code holds a command that outlives its transaction.
 fn has_lasting_command(code: &str) -> bool {
-    words(code).any(|word| LASTING_COMMANDS.contains(&fold(word).as_str()))
-        || has_lasting_set(&without_comments(code))
+    let code = without_comments(code);
+    words(&code).any(|word| LASTING_COMMANDS.contains(&fold(word).as_str()))
+        || has_lasting_set(&code)
 }
 
-/// Whether there is a SET that is neither an UPDATE's nor SET LOCAL.
+/// Whether there is a SET that is not an UPDATE's. SET LOCAL counts: `local.x` is the name of a setting.
 fn has_lasting_set(code: &str) -> bool {
     code.split(';').any(|part| {
         // `update [only] schema.table [as] alias set`: so many words at most stand between the two.
         let mut since_update = usize::MAX;
-        let mut words = words(part).map(fold).peekable();
-        while let Some(word) = words.next() {
+        for word in words(part).map(fold) {
             since_update = since_update.saturating_add(1);
             match word.as_str() {
                 "update" => since_update = 0,
                 "begin" | "then" | "else" | "loop" => since_update = usize::MAX,
                 "set" if since_update <= UPDATES_TARGET => since_update = usize::MAX,
-                "set" if words.peek().is_none_or(|next| next != "local") => return true,
+                "set" => return true,
                 _ => {}
             }
         }
@@ -320,7 +326,7 @@ mod tests {
             "select gen_random_uuid(), current_setting('app.x')",
             "begin update only public.t as x set a = 1; return 'set b = c'; end",
             "merge into t using s on true when matched then update set a = 1",
-            "begin set local work_mem = '1MB'; end",
+            "begin return 'reset, load and set'; -- set\n end",
         ] {
             assert_eq!(residue_of(code), Residue::None, "{code}");
         }
@@ -337,6 +343,8 @@ mod tests {
             "begin create table pg_temp.x (); end",
             "select random()",
             "begin listen x; end",
+            "begin set local.x = 1; end",
+            "update pg_settings set setting = 1",
             "declare c cursor with hold for select 1",
             "begin for r in select 1 from t for update loop set a = b; end loop; end",
             "begin if tg_op = 'UPDATE' then set a = b; end if; end",

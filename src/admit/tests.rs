@@ -57,6 +57,8 @@ fn knowledge() -> Knowledge {
         "pg_collation_for",
         "unnest",
         "txid_current_snapshot",
+        "format_type",
+        "regclassout",
         "timezone",
         "extract",
         "position",
@@ -73,6 +75,7 @@ fn knowledge() -> Knowledge {
         definition(Kind::Relation, "audited", "", false, "trigger$audited"),
         definition(Kind::Trigger, "trigger$audited", "", false, "remember"),
         definition(Kind::Type, "positive", "", false, "value > 0"),
+        definition(Kind::Codec, "regclassout", "", false, ""),
         definition(Kind::Sequence, "todos_id_seq", "", false, ""),
     ]);
     Knowledge::new(definitions)
@@ -295,6 +298,8 @@ fn functions_that_show_or_reach_others_are_refused() {
         ("select * from crosstab('x') as t(a int)", "crosstab"),
         ("select extensions.pg_stat_statements_reset()", "pg_stat_statements_reset"),
         ("select pg_temp.f()", "f"),
+        ("select regclassout(1)", "regclassout"),
+        ("select format_type(1, null)", "format_type"),
     ] {
         assert_eq!(verdict(sql), Err(Refusal::Function(name.into())), "{sql}");
     }
@@ -329,6 +334,9 @@ fn types_that_look_names_up_are_refused() {
         ("select '{x}'::regproc[]", "regproc"),
         ("select * from json_to_record('{}') as t (a regtype)", "regtype"),
         ("select 1::pg_temp.uuid", "uuid"),
+        ("select '{pg_authid}'::_regclass", "_regclass"),
+        ("select 'x=r/y'::aclitem", "aclitem"),
+        ("select json_populate_record(null::pg_aggregate, '{}')", "pg_aggregate"),
         ("select json_value('{}', '$' returning regclass)", "regclass"),
     ] {
         assert_eq!(verdict(sql), Err(Refusal::Type(name.into())), "{sql}");

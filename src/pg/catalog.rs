@@ -125,6 +125,7 @@ impl Catalog {
 fn definition(row: &tokio_postgres::Row) -> Option<Definition> {
     let kind = match row.get(0) {
         "builtin" => Kind::Builtin,
+        "codec" => Kind::Codec,
         "sequence" => Kind::Sequence,
         "function" => Kind::Function,
         "trigger" => Kind::Trigger,

@@ -179,7 +179,12 @@ async fn run_mode(arguments: &Arguments, corpus: &Arc<Corpus>, mode: Mode) -> Ve
         ("runner-finds-planted-residue", Entry::PlantedResidue),
         ("own-left-random-stream", Entry::RandomStream),
     ];
-    let own = own.into_iter().filter(|(id, _)| wanted(id)).map(|(_, entry)| entry);
+    // What is planted needs languages that a superuser's hardening takes away.
+    let can_plant = mode != Mode::HardenedAdmissionOff;
+    let own = own
+        .into_iter()
+        .filter(|(id, entry)| wanted(id) && (can_plant || !matches!(entry, Entry::PlantedResidue)))
+        .map(|(_, entry)| entry);
     let entries: VecDeque<(usize, Entry)> =
         own.chain(controls).chain(attacks).enumerate().collect();
     let jobs = arguments.jobs.min(entries.len()).max(1);

@@ -112,7 +112,7 @@ async fn connections_never_share_a_slot_not_even_those_of_two_gateways() {
         config.database.pool_size = 2;
     })
     .await;
-    let query = "select session_user::text from pg_sleep(1)";
+    let query = "select session_user::text from pg_sleep(3)";
     let (here, there) = (|| login_of(&first, query), || login_of(&second, query));
     let (a, b, c, d, e, f) = tokio::join!(here(), here(), here(), here(), there(), there());
     let logins: HashSet<String> =

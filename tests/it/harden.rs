@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::harness::cluster::{self, TestDatabase};
 use crate::harness::gateway::TestGateway;
 
-const FIXTURE: &str = include_str!("harden/fixture.sql");
-const SEED: &str = include_str!("harden/seed.sql");
-const CONTROLS: &str = include_str!("harden/controls.json");
+const FIXTURE: &str = include_str!("../attacks/corpus/fixture.sql");
+const SEED: &str = include_str!("../attacks/corpus/seed.sql");
+const CONTROLS: &str = include_str!("../attacks/corpus/controls.yaml");
 
 /// A legitimate request, and its last statement's rows as text.
 #[derive(Deserialize)]
@@ -22,10 +22,28 @@ struct Control {
     id: String,
     #[serde(rename = "as")]
     user: String,
-    sql: Vec<String>,
-    rows: Option<Value>,
+    sql: Sql,
+    #[serde(default)]
+    rows: Option<Vec<Vec<Option<String>>>>,
     #[serde(default)]
     fails: bool,
+}
+
+/// One statement, or several in one transaction.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sql {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Sql {
+    fn statements(&self) -> &[String] {
+        match self {
+            Self::One(statement) => std::slice::from_ref(statement),
+            Self::Several(statements) => statements,
+        }
+    }
 }
 
 /// A migrated database with the tables, grants and mistakes of the fixture.
@@ -58,13 +76,14 @@ async fn harden(database: &TestDatabase, superuser: bool, arguments: &[&str]) ->
 
 /// Sends every control, on fresh rows each time; returns those that went wrong.
 async fn wronged(gateway: &TestGateway) -> Vec<String> {
-    let controls: Vec<Control> = serde_json::from_str(CONTROLS).unwrap();
+    let controls: Vec<Control> = serde_saphyr::from_str(CONTROLS).unwrap();
     assert!(controls.len() > 30);
     let superuser = gateway.database.superuser().await;
     let mut wronged = Vec::new();
     for control in controls {
         superuser.batch_execute(SEED).await.unwrap();
-        let queries: Vec<Value> = control.sql.iter().map(|sql| json!({"query": sql})).collect();
+        let queries: Vec<Value> =
+            control.sql.statements().iter().map(|sql| json!({"query": sql})).collect();
         let token = format!("Bearer {}", gateway.token(&control.user));
         let mut headers = vec![("neon-raw-text-output", "true"), ("neon-array-mode", "true")];
         if control.user != "anonymous" {
@@ -77,7 +96,7 @@ async fn wronged(gateway: &TestGateway) -> Vec<String> {
             (true, _) => answer.status == 400,
             (false, None) => answer.status == 200,
             (false, Some(expected)) => {
-                answer.status == 200 && rows().is_some_and(|last| last["rows"] == *expected)
+                answer.status == 200 && rows().is_some_and(|last| last["rows"] == json!(expected))
             }
         };
         if !good {

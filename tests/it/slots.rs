@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rowgate::config::{Config, StatementKinds};
+use rowgate::config::{ConcurrentRequests, Config, StatementKinds};
 use rowgate::pg::url::ConnectUrl;
 use rowgate::policy;
 use rowgate::server::{ServeError, Server};
@@ -35,6 +35,7 @@ async fn with_slots(cluster: &PrivateCluster) -> TestGateway {
     TestGateway::on(database, |config| {
         everything(config);
         config.database.slots = Some(SLOTS);
+        config.limits.concurrent_requests = ConcurrentRequests::Unlimited;
     })
     .await
 }
@@ -110,6 +111,7 @@ async fn connections_never_share_a_slot_not_even_those_of_two_gateways() {
     let second = TestGateway::on(the_same(&first.database), |config| {
         config.database.slots = Some(SLOTS);
         config.database.pool_size = 2;
+        config.limits.concurrent_requests = ConcurrentRequests::Unlimited;
     })
     .await;
     let query = "select session_user::text from pg_sleep(3)";

@@ -36,6 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     pub data_dir: PathBuf,
 
+    /// Let callers send statements of every kind, as limits.statements = "all" does for serve
+    #[arg(long)]
+    pub all_statements: bool,
+
     /// Start from nothing: remove the private database, its logins and the issuer
     #[arg(long)]
     pub reset: bool,
@@ -60,8 +64,9 @@ pub struct Args {
 /// A server that cannot be used, or a part that does not start or ends by itself.
 pub async fn run(args: Args, sources: ConfigSources) -> Result<(), Failure> {
     let existing = args.database_url.map(|url| existing(url, sources)).transpose()?;
-    let Args { sql, listen, data_dir, reset, .. } = args;
-    Ok(Box::pin(dev::run(Options { sql, listen, data_dir, reset, existing })).await?)
+    let Args { sql, listen, data_dir, reset, all_statements, .. } = args;
+    Ok(Box::pin(dev::run(Options { sql, listen, data_dir, reset, all_statements, existing }))
+        .await?)
 }
 
 fn existing(url: String, mut sources: ConfigSources) -> Result<Existing, Failure> {

@@ -72,6 +72,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where the environment keeps its files.
     pub data_dir: PathBuf,
+    /// Let callers send statements of every kind.
+    pub all_statements: bool,
     /// Start from nothing.
     pub reset: bool,
     /// A server to use; none: a private cluster.

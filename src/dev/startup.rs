@@ -15,6 +15,7 @@ use super::postgres::Cluster;
 use super::project::Project;
 use super::seed;
 use super::watch::Watcher;
+use crate::config::StatementKinds;
 use crate::observe::log;
 
 /// The guard keeps the log's writer alive.
@@ -30,7 +31,10 @@ pub(super) async fn start(
     };
     prepare_database(&database, &project, &home, output).await?;
     let (issuer, endpoint) = start_issuer(&home, output).await?;
-    let config = gateway::config(&database, &issuer, options.listen);
+    let mut config = gateway::config(&database, &issuer, options.listen);
+    if options.all_statements {
+        config.limits.statements = StatementKinds::All;
+    }
     let log_config = config.log.clone();
     let gateway = serve_gateway(config).await?;
     let watcher = watch(&project, output);

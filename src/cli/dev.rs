@@ -64,8 +64,8 @@ pub struct Args {
 /// A server that cannot be used, or a part that does not start or ends by itself.
 pub async fn run(args: Args, sources: ConfigSources) -> Result<(), Failure> {
     let existing = args.database_url.map(|url| existing(url, sources)).transpose()?;
-    let Args { sql, listen, data_dir, reset, all_statements, .. } = args;
-    Ok(Box::pin(dev::run(Options { sql, listen, data_dir, reset, all_statements, existing }))
+    let Args { sql, listen, data_dir, all_statements, reset, .. } = args;
+    Ok(Box::pin(dev::run(Options { sql, listen, data_dir, all_statements, reset, existing }))
         .await?)
 }
 

@@ -58,7 +58,7 @@ impl Running {
         let bounds = sessions.bounds;
         let frame_limit = usize::try_from(bounds.answer_bytes).unwrap_or(usize::MAX);
         lease.connection().limit_frames(frame_limit.max(SMALLEST_FRAME_LIMIT));
-        if admission != Admission::Plain {
+        if matches!(admission, Admission::Tainting | Admission::Suspect) {
             lease.connection().taint();
         }
         Self {

@@ -112,6 +112,7 @@ pub fn table(results: &[(Mode, Vec<Outcome>)]) -> String {
 
 fn cell(outcome: &Outcome) -> String {
     match outcome.verdict {
+        Verdict::Held if outcome.layers.is_empty() => "held".to_owned(),
         Verdict::Held => outcome.layers.join(", "),
         Verdict::Succeeded => "**succeeds**".to_owned(),
         Verdict::Residual => "residual".to_owned(),

@@ -153,6 +153,11 @@ async fn a_functions_reset_cannot_be_sabotaged() {
 #[tokio::test]
 async fn functions_that_leave_nothing_cost_no_reset() {
     let gateway = with_functions().await;
+    gateway.sql(Some("alice"), "select 1", json!([])).await.rows();
+    assert_eq!(gateway.sql(Some("alice"), "selec 2", json!([])).await.failure().1, "42601");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let last = gateway.last_statement().await;
+    assert!(!last.contains("pg_advisory_unlock_all"), "a statement that is only parsed: {last}");
     for plain in [
         "select add_todo('x')",
         "select own_pid()",

@@ -12,11 +12,13 @@ use rowgate::pg::url::ConnectUrl;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
 
 /// Where the connector connects to, and what answers there.
 pub struct Server {
     pub runtime: Runtime,
-    listener: UnixListener,
+    /// Locked for one log-in at a time: two targets in one process must not accept each other's.
+    listener: Mutex<UnixListener>,
     connector: Connector,
     directory: PathBuf,
 }
@@ -39,13 +41,14 @@ impl Server {
         let socket = directory.join(".s.PGSQL.5432");
         let _ = std::fs::remove_file(&socket);
         let listener = runtime.block_on(async { UnixListener::bind(socket).unwrap() });
-        Self { runtime, listener, connector, directory }
+        Self { runtime, listener: Mutex::new(listener), connector, directory }
     }
 
     /// Logs in to a server that says `answers` and then falls silent.
     pub async fn log_in(&self, answers: &[u8]) -> (Result<Connection, PgError>, UnixStream) {
+        let listener = self.listener.lock().await;
         tokio::join!(self.connector.connect(), async {
-            let (mut stream, _) = self.listener.accept().await.unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
             // The client may have had enough before.
             let _ = stream.write_all(answers).await;
             let _ = stream.shutdown().await;

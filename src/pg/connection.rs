@@ -217,15 +217,18 @@ impl Connection {
         }
     }
 
+    /// Whether what arrived unasked may have: whole messages or the beginning of one, all of them chatter.
     fn only_chatter_pending(&mut self) -> bool {
-        while let Ok(Some(length)) = frame::length(&self.inbox) {
-            if length > self.inbox.len() {
-                break;
-            }
-            if !is_chatter(self.inbox[0]) {
+        while let Some(&tag) = self.inbox.first() {
+            if !is_chatter(tag) {
                 return false;
             }
-            self.inbox.advance(length);
+            match frame::length(&self.inbox) {
+                Ok(Some(length)) if length > self.frame_limit => return false,
+                Ok(Some(length)) if length <= self.inbox.len() => self.inbox.advance(length),
+                Ok(_) => break,
+                Err(_) => return false,
+            }
         }
         true
     }
@@ -273,6 +276,15 @@ impl Connection {
         error.into()
     }
 
+    /// The server does not keep to the protocol. What runs there can be cancelled still; a connection on
+    /// which nothing runs is of no further use.
+    fn out_of_step(&mut self, error: PgError) -> PgError {
+        if self.phase != Phase::InFlight {
+            self.phase = Phase::Broken;
+        }
+        error
+    }
+
     /// The next message that concerns the request; notices and the like are passed over.
     ///
     /// The last awaited `ReadyForQuery` makes the connection idle, unless it comes inside a transaction:
@@ -291,9 +303,11 @@ impl Connection {
                 return Err(PgError::Protocol("client_encoding was changed from UTF8"));
             }
         }
-        let frame = frame::whole(&self.inbox[..self.consumed]);
-        if frame.tag == tag::READY {
-            let status = *frame.body.first().ok_or(PgError::Protocol("an empty ReadyForQuery"))?;
+        if self.inbox[0] == tag::READY {
+            let frame = frame::whole(&self.inbox[..self.consumed]);
+            let Some(&status) = frame.body.first() else {
+                return Err(self.out_of_step(PgError::Protocol("an empty ReadyForQuery")));
+            };
             self.awaited = self.awaited.saturating_sub(1);
             self.phase = match status {
                 _ if self.awaited > 0 => Phase::InFlight,
@@ -301,7 +315,7 @@ impl Connection {
                 _ => Phase::InTransaction,
             };
         }
-        Ok(frame)
+        Ok(frame::whole(&self.inbox[..self.consumed]))
     }
 
     /// Takes in one whole message, sending what is still to be sent.
@@ -313,9 +327,10 @@ impl Connection {
                 {
                     return Poll::Ready(Err(self.broken(error)));
                 }
-                if let Some(length) = frame::length(&self.inbox)? {
+                let length = frame::length(&self.inbox).map_err(|error| self.out_of_step(error))?;
+                if let Some(length) = length {
                     if length > self.frame_limit {
-                        return Poll::Ready(Err(PgError::FrameTooLong));
+                        return Poll::Ready(Err(self.out_of_step(PgError::FrameTooLong)));
                     }
                     if length <= self.inbox.len() {
                         return Poll::Ready(Ok(length));

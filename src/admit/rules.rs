@@ -60,6 +60,21 @@ impl ExtraKind {
     }
 }
 
+/// Settings that drivers and tools ask for, and that tell a caller nothing but how his own session is set
+/// up. No setting that an application, an extension or this gateway made is among them.
+const OPEN_SETTINGS: &str = "
+    application_name block_size bytea_output client_encoding datestyle default_transaction_deferrable
+    default_transaction_isolation default_transaction_read_only extra_float_digits
+    idle_in_transaction_session_timeout in_hot_standby integer_datetimes intervalstyle is_superuser
+    lc_collate lc_ctype lc_messages lc_monetary lc_numeric lc_time lock_timeout max_identifier_length
+    max_index_keys role row_security search_path server_encoding server_version server_version_num
+    session_authorization standard_conforming_strings statement_timeout timezone transaction_deferrable
+    transaction_isolation transaction_read_only transaction_timeout xmlbinary xmloption";
+
+fn is_open_setting(name: &str) -> bool {
+    OPEN_SETTINGS.split_ascii_whitespace().any(|open| open.eq_ignore_ascii_case(name))
+}
+
 /// What the configuration says of statements.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -153,6 +168,11 @@ impl Rules {
             return Some(Beyond::unless(allowed, || Refusal::Explain));
         }
         let foreign = mentions.foreign_node?;
+        if let NodeEnum::VariableShowStmt(show) = node
+            && is_open_setting(&show.name)
+        {
+            return None;
+        }
         let allowed = extra_kind(node).is_some_and(|kind| self.extra.contains(&kind));
         Some(Beyond::unless(allowed, || match foreign {
             "IntoClause" => Refusal::SelectInto,
@@ -169,7 +189,12 @@ impl Rules {
             _ => Some(&function.name).filter(|name| knowledge.is_system_function(name)),
         });
         let noted = mentions.fields.iter().filter(|name| knowledge.may_call_system_function(name));
-        beyond(called.chain(noted), &self.functions, |name| Refusal::Function(name.into()))
+        let reads_closed = mentions.settings.iter().any(|setting| !is_open_setting(setting));
+        let current_setting = Box::from("current_setting");
+        let read = reads_closed.then_some(&current_setting);
+        beyond(called.chain(noted).chain(read), &self.functions, |name| {
+            Refusal::Function(name.into())
+        })
     }
 
     fn relations(&self, mentions: &Mentions, knowledge: &Knowledge) -> Option<Beyond> {

@@ -273,6 +273,24 @@ fn functions_of_the_system_are_refused_however_they_are_spelt() {
 }
 
 #[test]
+fn settings_that_drivers_ask_for_are_readable_under_a_literal_name() {
+    all_are(
+        Admission::Plain,
+        &[
+            "select current_setting('TimeZone'), pg_catalog.current_setting('transaction_isolation', true)",
+            "select * from current_setting(E'search\\x5fpath') s",
+            "show transaction_isolation",
+            "show transaction isolation level",
+            "show time zone",
+            "SHOW \"DateStyle\"",
+        ],
+    );
+    for sql in ["show all", "show rowgate.seal", "show data_directory", "show app.note"] {
+        assert_eq!(verdict(sql), Err(Refusal::Kind), "{sql}");
+    }
+}
+
+#[test]
 fn functions_that_show_or_reach_others_are_refused() {
     for (sql, name) in [
         ("select pg_sleep(1)", "pg_sleep"),
@@ -283,6 +301,21 @@ fn functions_that_show_or_reach_others_are_refused() {
         ("select query_to_xml('x', true, true, '')", "query_to_xml"),
         ("select table_to_xml('x', true, true, '')", "table_to_xml"),
         ("select current_setting('x')", "current_setting"),
+        ("select current_setting('rowgate.seal')", "current_setting"),
+        ("select current_setting('app.note', true)", "current_setting"),
+        ("select current_setting('data_directory')", "current_setting"),
+        ("select current_setting(task) from todos", "current_setting"),
+        ("select current_setting(task, 'true') from todos", "current_setting"),
+        ("select current_setting('time' || 'zone')", "current_setting"),
+        ("select current_setting('timezone'::text)", "current_setting"),
+        ("select current_setting('timezone', 'true')", "current_setting"),
+        ("select current_setting(current_setting('timezone'))", "current_setting"),
+        ("select current_setting($1)", "current_setting"),
+        (
+            "select current_setting(setting_name => 'x', missing_ok => 'timezone')",
+            "current_setting",
+        ),
+        ("select current_setting('timezone'), current_setting('x')", "current_setting"),
         ("select nextval('s')", "nextval"),
         ("select setval('s', 1)", "setval"),
         ("select lastval()", "lastval"),

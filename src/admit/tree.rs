@@ -47,6 +47,9 @@ pub struct Mentions {
     pub foreign_node: Option<&'static str>,
     /// Whether rows are sampled: that moves the session's random generator.
     pub samples: bool,
+    /// Settings that are read under a name written out as a literal: `current_setting('TimeZone')`. Such a
+    /// call is not among the functions.
+    pub settings: Vec<Box<str>>,
 }
 
 /// How a statement's node is called in the grammar, and the node itself; `None` for an empty statement.
@@ -56,7 +59,7 @@ pub fn statement(tree: &ParseResult) -> Option<&NodeEnum> {
 
 /// Walks the whole tree. Its depth is bounded by the parser.
 pub fn mentions(tree: &ParseResult) -> Mentions {
-    let mut walker = Walker { mentions: Mentions::default(), name: None };
+    let mut walker = Walker { mentions: Mentions::default(), name: None, literals: false };
     if tree.serialize(&mut walker).is_err() {
         // A shape that the crate's trees do not have today: not understood, so not known either.
         walker.mentions.foreign_node.get_or_insert("unknown");
@@ -122,6 +125,8 @@ struct Walker {
     mentions: Mentions,
     /// Where strings are put while a name is being read; else they are passed over.
     name: Option<Vec<String>>,
+    /// Whether these strings are constants rather than names.
+    literals: bool,
 }
 
 impl Walker {
@@ -134,6 +139,29 @@ impl Walker {
         self.name.take().unwrap_or_default()
     }
 
+    /// The string constants that stand in a list by themselves, not as part of an expression.
+    fn literals<T: Serialize + ?Sized>(&mut self, field: &T) -> Vec<String> {
+        self.literals = true;
+        let literals = self.parts(field);
+        self.literals = false;
+        literals
+    }
+
+    /// `current_setting` takes a name and a Boolean: if one string is written out, and it is the name of a
+    /// setting, then it is the one that is read, since no such name is a Boolean.
+    fn note_arguments<T: Serialize + ?Sized>(&mut self, arguments: &T) {
+        let reads_setting = |function: &mut Name| {
+            &*function.name == "current_setting"
+                && function.schema.as_deref().is_none_or(|schema| schema == "pg_catalog")
+        };
+        // The function's name is the field before its arguments.
+        let Some(function) = self.mentions.functions.pop_if(reads_setting) else { return };
+        match <[String; 1]>::try_from(self.literals(arguments)) {
+            Ok([setting]) => self.mentions.settings.push(setting.to_ascii_lowercase().into()),
+            Err(_) => self.mentions.functions.push(function),
+        }
+    }
+
     /// The names in this field, if a node of this kind is named by it.
     fn note<T: Serialize + ?Sized>(&mut self, node: &'static str, key: &'static str, field: &T) {
         match (node, key) {
@@ -141,6 +169,7 @@ impl Walker {
                 let name = Name::from_parts(self.parts(field));
                 self.mentions.functions.extend(name);
             }
+            ("FuncCall", "args") => self.note_arguments(field),
             ("TypeName", "names") => {
                 let name = Name::from_parts(self.parts(field));
                 self.mentions.types.extend(name);
@@ -227,7 +256,8 @@ impl<'w> Serializer for &'w mut Walker {
         variant: &'static str,
         node: &T,
     ) -> Walked {
-        if self.name.is_some() && variant != "String" {
+        let wanted = if self.literals { ["AConst", "Sval"] } else { ["String", "String"] };
+        if self.name.is_some() && !wanted.contains(&variant) {
             return Ok(());
         }
         node.serialize(self)

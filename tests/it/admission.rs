@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rowgate::config::ExtraKind;
 use serde_json::{Value, json};
 
 use crate::harness::cluster::fresh_database;
@@ -148,6 +149,60 @@ async fn a_functions_reset_cannot_be_sabotaged() {
     assert_eq!(answer.status, 200);
     let rows = gateway.sql(Some("bob"), "select task from todos", json!([])).await.rows();
     assert_eq!(rows, json!([["bob one"]]));
+}
+
+#[tokio::test]
+async fn a_reset_that_fails_half_way_closes_the_connection() {
+    let gateway = with_functions().await;
+    let pid = gateway.sql(Some("alice"), "select own_pid()", json!([])).await.rows();
+    // The last step reads what is prepared: now nobody may.
+    let superuser = gateway.database.superuser().await;
+    superuser
+        .batch_execute("revoke execute on function pg_catalog.pg_prepared_statement() from public")
+        .await
+        .unwrap();
+    let left = gateway.sql(Some("alice"), "select dirty('set app.note = 7')", json!([])).await;
+    assert_eq!(left.status, 200);
+    let sql = "select own_pid(), (select count(*)::int4 from todos)";
+    let rows = gateway.sql(Some("bob"), sql, json!([])).await.rows();
+    assert_ne!(rows[0][0], pid[0][0], "another process answers");
+    assert_eq!(rows[0][1], 1, "the gateway goes on, and bob sees his row");
+}
+
+#[tokio::test]
+async fn what_the_configuration_allows_runs_and_leaves_nothing() {
+    const LOCK: &str = "select pg_advisory_lock(42)";
+    let rest = |state: &Value| state.as_str().unwrap().split_once(';').unwrap().1.to_owned();
+    let strict = with_functions().await;
+    let refused = strict.sql(Some("alice"), LOCK, json!([])).await;
+    assert_eq!(refused.failure(), (403, "RG4031".into()));
+
+    let database = fresh_database().await;
+    database.owner().await.batch_execute(FUNCTIONS).await.unwrap();
+    let gateway = TestGateway::on(database, |config| {
+        config.database.pool_size = 1;
+        config.limits.allow_functions.push("pg_advisory_lock".into());
+        config.limits.allow_relations.push("pg_enum".into());
+        config.limits.allow_statements.push(ExtraKind::Set);
+    })
+    .await;
+    let pid = gateway.sql(Some("alice"), "select own_pid()", json!([])).await.rows();
+    let clean = rest(&state(&gateway).await);
+    for sql in [LOCK, "select count(*) from pg_enum", "set statement_timeout = '7s'"] {
+        let answer = gateway.sql(Some("alice"), sql, json!([])).await;
+        assert_eq!(answer.status, 200, "{sql}: {}", answer.json());
+        assert_eq!(rest(&state(&gateway).await), clean, "{sql}");
+    }
+    let after = gateway.sql(Some("alice"), "select own_pid()", json!([])).await.rows();
+    assert_ne!(pid, after, "their connections are closed");
+    for (sql, code) in [
+        ("select pg_advisory_xact_lock(1)", "RG4031"),
+        ("select * from pg_cursors", "RG4032"),
+        ("show all", "RG4030"),
+    ] {
+        let answer = gateway.sql(Some("alice"), sql, json!([])).await;
+        assert_eq!(answer.failure(), (403, code.to_owned()), "{sql}: only what is listed");
+    }
 }
 
 #[tokio::test]

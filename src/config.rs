@@ -212,12 +212,25 @@ pub enum StatementKinds {
 /// `[seal]`: how claims are protected on their way into SQL.
 #[derive(Clone, Debug)]
 pub struct SealConfig {
+    /// Who makes the database believe them.
+    pub method: SealMethod,
     /// The best first; none: they are read over the owner's connection.
     pub keys: Vec<SealKeyConfig>,
     /// The file that they came from, which is read again while serving.
     pub key_file: Option<PathBuf>,
     /// How often the keys are read again.
     pub refresh: Duration,
+}
+
+/// Who makes the database believe claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealMethod {
+    /// The extension `pg_session_jwt` where the functions of the schema `auth` are its own, otherwise Rowgate.
+    Auto,
+    /// Rowgate's functions, with a key that gateway and database share.
+    Own,
+    /// The extension, with a key of each connection's own.
+    PgSessionJwt,
 }
 
 /// A seal key as configured: `<kid>:<64 hex digits>`, and `:unbound` if it is not bound to a backend.

@@ -345,6 +345,14 @@ impl From<SessionError> for ApiError {
             )
             .limited_by("database.pool_size")
             .retry(),
+            SessionError::NotBelieved
+            | SessionError::Acquire(AcquireError::Connect(PgError::SessionKey(_))) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "RG5036",
+                "the database did not believe the gateway's seal; nothing was changed",
+                "try again shortly; if it lasts, the operator finds the reason in the gateway's log",
+            )
+            .retry(),
             SessionError::Acquire(AcquireError::Connect(_)) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "RG5032",
@@ -380,13 +388,6 @@ impl From<SessionError> for ApiError {
             SessionError::Deadline { limit, confirmed } => {
                 Self::deadline(limit.as_millis(), confirmed)
             }
-            SessionError::NotBelieved => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "RG5036",
-                "the database did not believe the gateway's seal; nothing was changed",
-                "try again shortly; if it lasts, the operator finds the reason in the gateway's log",
-            )
-            .retry(),
             SessionError::NeedsOwnConnection => Self::new(
                 StatusCode::FORBIDDEN,
                 "RG4038",

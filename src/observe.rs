@@ -152,6 +152,16 @@ pub enum Event {
         /// Whether the key in use is known to be believed still.
         in_force: bool,
     },
+    /// Claims are sealed as JWTs, which the extension `pg_session_jwt` verifies.
+    SessionJwtInForce {
+        /// The extension's.
+        version: String,
+    },
+    /// The database did not believe the JWT of a request, which was not run.
+    SessionJwtRefused {
+        /// The server's words.
+        reason: String,
+    },
     /// The database is not there yet, and is waited for.
     WaitingForDatabase {
         /// What went wrong, free of secrets.

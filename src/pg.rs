@@ -14,6 +14,7 @@ pub mod pool;
 pub mod reset;
 pub mod roles;
 pub mod server_error;
+pub mod session_key;
 pub mod session_settings;
 pub mod slots;
 pub mod sql;
@@ -50,6 +51,9 @@ pub enum PgError {
     /// Every slot has its one connection already, here or at another gateway.
     #[error("all slots of role {0:?} are in use; make more with `rowgate migrate --slots`")]
     NoSlot(String),
+    /// The server does not take the key that the connection would sign with.
+    #[error("the database does not take the connection's key: {} ({})", .0.message, .0.code)]
+    SessionKey(Box<ServerError>),
     /// No host of the URL could be used; the last one's reason.
     #[error("no usable database server: {0}")]
     NoHost(String),

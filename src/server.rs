@@ -58,6 +58,9 @@ pub enum ServeError {
     /// `rowgate migrate` was not run, or the key cannot be read.
     #[error("the seal key cannot be used: {0}")]
     SealKey(String),
+    /// Claims cannot be sealed as configured, or the extension that is to verify them does not do so.
+    #[error("claims cannot be sealed: {0}")]
+    Sealing(String),
     /// The issuers are not usable as configured.
     #[error(transparent)]
     Issuers(#[from] AuthSetupError),

@@ -9,6 +9,8 @@ pub mod pipeline;
 pub mod proof;
 pub mod running;
 pub mod seal;
+pub mod sealing;
+pub mod session_jwt;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,9 +24,10 @@ use crate::pg::pool::{AcquireError, Pool};
 use crate::pg::sql::CallerSql;
 use crate::pg::{PgError, ServerError};
 use crate::places::Place;
-use keyring::{Keyring, NOT_BELIEVED, Verdict};
+use keyring::{NOT_BELIEVED, Verdict};
 use pipeline::{Pooled, Sent};
 pub use running::{Progress, Running};
+use sealing::Sealing;
 
 /// One statement of a request.
 #[derive(Clone, Copy)]
@@ -149,8 +152,8 @@ pub struct Sessions {
     pub authenticated: Pool,
     /// Connections that are logged in for callers without one.
     pub anonymous: Pool,
-    /// Seals claims.
-    pub keyring: Arc<Keyring>,
+    /// Makes the database believe claims.
+    pub sealing: Arc<Sealing>,
     /// What takes the place of start-up settings where connections lead to a pooler.
     pub pooled: Option<Pooled>,
     /// Knows how types print.
@@ -197,7 +200,7 @@ impl Sessions {
         }
         let mut attempt = 1;
         loop {
-            let generation = self.keyring.generation();
+            let generation = self.sealing.generation();
             let waiting_since = Instant::now();
             let mut lease = self.pool(identity).acquire().await?;
             *queued += waiting_since.elapsed();
@@ -212,7 +215,7 @@ impl Sessions {
                 Err(SessionError::Server(error)) if error.code == NOT_BELIEVED => {
                     // Others may have the connection while the key is looked at.
                     drop(running);
-                    match self.keyring.doubt(generation).await {
+                    match self.sealing.doubt(generation).await {
                         Verdict::Caller => return Err(SessionError::Server(error)),
                         // The error has undone everything.
                         Verdict::Replaced

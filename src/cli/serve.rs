@@ -98,7 +98,10 @@ fn explain(error: ServeError) -> Failure {
         ServeError::Database { .. } | ServeError::Login(_) | ServeError::Issuers(_) => {
             Some("`rowgate check` tries every connection by itself")
         }
-        ServeError::SealKey(_) | ServeError::Thread(_) | ServeError::Pool(_) => None,
+        ServeError::SealKey(_)
+        | ServeError::Sealing(_)
+        | ServeError::Thread(_)
+        | ServeError::Pool(_) => None,
     };
     let failure = Failure::from(error);
     match hint {

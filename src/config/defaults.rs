@@ -9,7 +9,7 @@ use jsonwebtoken::Algorithm;
 use super::network::Network;
 use super::{
     AuthConfig, ConcurrentRequests, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig,
-    LogConfig, LogFormat, Pooler, SealConfig, ServerConfig, StatementKinds,
+    LogConfig, LogFormat, Pooler, SealConfig, SealMethod, ServerConfig, StatementKinds,
 };
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
@@ -127,7 +127,12 @@ impl Default for LimitsConfig {
 
 impl Default for SealConfig {
     fn default() -> Self {
-        Self { keys: Vec::new(), key_file: None, refresh: Duration::from_secs(10) }
+        Self {
+            method: SealMethod::Auto,
+            keys: Vec::new(),
+            key_file: None,
+            refresh: Duration::from_secs(10),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use super::error::ConfigError;
 use super::layers::{ConfigSources, Layers};
 use super::reader::Reader;
 use super::{
-    AuthConfig, Config, CorsConfig, LimitsConfig, LogConfig, SealConfig, ServerConfig, database,
-    issuers, values,
+    AuthConfig, Config, CorsConfig, DatabaseConfig, LimitsConfig, LogConfig, Pooler, SealConfig,
+    SealMethod, ServerConfig, database, issuers, values,
 };
 
 pub(super) fn load(sources: &ConfigSources) -> Result<Config, ConfigError> {
@@ -30,7 +30,7 @@ fn build(reader: &mut Reader<'_>) -> Option<Config> {
     let auth = auth(reader);
     let cors = cors(reader);
     let limits = limits(reader);
-    let seal = seal(reader);
+    let seal = seal(reader, database.as_ref());
     let log = log(reader);
     Some(Config { server, database: database?, auth, cors, limits, seal, log })
 }
@@ -99,8 +99,15 @@ fn limits(reader: &mut Reader<'_>) -> LimitsConfig {
     limits
 }
 
-fn seal(reader: &mut Reader<'_>) -> SealConfig {
+fn seal(reader: &mut Reader<'_>, database: Option<&DatabaseConfig>) -> SealConfig {
     let mut seal = SealConfig::default();
+    reader.set("seal.method", &mut seal.method, values::seal_method);
+    let pooled = database.is_some_and(|database| database.pooler == Pooler::Transaction);
+    if pooled && seal.method == SealMethod::PgSessionJwt {
+        let complaint = "pg_session_jwt needs connections that are backends of the server's, which \
+                         database.pooler = \"transaction\" says they are not";
+        reader.complain("seal.method", complaint);
+    }
     (seal.keys, seal.key_file) = reader.seal_keys();
     reader.set("seal.refresh", &mut seal.refresh, values::duration);
     seal

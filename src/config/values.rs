@@ -9,7 +9,7 @@ use url::{Origin, Url};
 use super::file::Raw;
 use super::network::Network;
 use super::{
-    ConcurrentRequests, ExtraKind, LogFormat, MOST_PARAMETERS, Pooler, SealKeyConfig,
+    ConcurrentRequests, ExtraKind, LogFormat, MOST_PARAMETERS, Pooler, SealKeyConfig, SealMethod,
     StatementKinds,
 };
 
@@ -258,6 +258,15 @@ pub(super) fn pooler(raw: &Raw) -> Parsed<Pooler> {
         Raw::Text(word) if word == "none" => Ok(Pooler::None),
         Raw::Text(word) if word == "transaction" => Ok(Pooler::Transaction),
         _ => Err("expected none or transaction"),
+    }
+}
+
+pub(super) fn seal_method(raw: &Raw) -> Parsed<SealMethod> {
+    match raw {
+        Raw::Text(word) if word == "auto" => Ok(SealMethod::Auto),
+        Raw::Text(word) if word == "own" => Ok(SealMethod::Own),
+        Raw::Text(word) if word == "pg_session_jwt" => Ok(SealMethod::PgSessionJwt),
+        _ => Err("expected auto, own or pg_session_jwt"),
     }
 }
 

@@ -62,6 +62,15 @@ pub fn write(event: &Event) {
         Event::SealKeysUnusable { reason, in_force } => {
             tracing::warn!(reason, in_force, "no seal key could be found; the one in use is kept");
         }
+        Event::SessionJwtInForce { version } => {
+            tracing::info!(version, "claims are sealed as JWTs for the extension pg_session_jwt");
+        }
+        Event::SessionJwtRefused { reason } => {
+            tracing::error!(
+                reason,
+                "the database did not believe a JWT of ours; the request was not run"
+            );
+        }
         Event::WaitingForDatabase { reason, limit } => {
             tracing::warn!(reason, ?limit, "waiting for the database");
         }

@@ -59,6 +59,7 @@ pub struct Metrics {
     catalog_failures: Counter,
     seal_keys_taken: Counter,
     seal_key_failures: Counter,
+    session_jwt_refusals: Counter,
     connection_failures: Counter,
     harmful_roles: Gauge,
     role_check_failures: Counter,
@@ -83,6 +84,7 @@ impl Default for Metrics {
             catalog_failures: Counter::default(),
             seal_keys_taken: Counter::default(),
             seal_key_failures: Counter::default(),
+            session_jwt_refusals: Counter::default(),
             connection_failures: Counter::default(),
             harmful_roles: Gauge::default(),
             role_check_failures: Counter::default(),
@@ -126,6 +128,11 @@ impl Metrics {
             "seal_key_failures",
             "Rounds in which no believed seal key was found",
             self.seal_key_failures.clone(),
+        );
+        r.register(
+            "session_jwt_refusals",
+            "Requests not run because the database did not believe their JWT",
+            self.session_jwt_refusals.clone(),
         );
         r.register(
             "client_connection_failures",
@@ -177,6 +184,9 @@ impl Metrics {
             Event::SealKeysUnusable { .. } => {
                 self.seal_key_failures.inc();
             }
+            Event::SessionJwtRefused { .. } => {
+                self.session_jwt_refusals.inc();
+            }
             Event::ConnectionFailed { .. } => {
                 self.connection_failures.inc();
             }
@@ -191,6 +201,7 @@ impl Metrics {
             }
             Event::ConnectionRefused { limit } => self.count_limit(limit),
             Event::RoleWarning { .. }
+            | Event::SessionJwtInForce { .. }
             | Event::WaitingForDatabase { .. }
             | Event::Draining { .. } => {}
         }

@@ -19,6 +19,7 @@ use super::cancel::CancelKey;
 use super::connection::Connection;
 use super::frame::{Reader, tag};
 use super::server_error::ServerError;
+use super::session_key::{SessionKey, SessionKeys};
 use super::slots::Slots;
 use super::sql::OwnSql;
 use super::statements::Statements;
@@ -40,6 +41,8 @@ pub struct Connector {
     /// A statement of our own, prepared on every connection under a name nobody can guess; none where a
     /// pooler gives each transaction another backend.
     pub prepare: Option<OwnSql>,
+    /// If there are any, each connection has a signing key of its own.
+    pub session_keys: Option<SessionKeys>,
     /// Limit on everything from the socket to `ReadyForQuery`, per host.
     pub timeout: Duration,
     /// If there are any, each connection logs in as one of their roles and runs as the URL's.
@@ -165,7 +168,10 @@ impl Connector {
     ) -> Result<Connection, PgError> {
         let stream = open_stream(endpoint).await?;
         let mut handshake = Handshake { stream, inbox: BytesMut::new(), outbox: BytesMut::new() };
-        handshake.start(url, role, &self.settings)?;
+        let session_key = self.session_keys.map(|_| SessionKey::generate()).transpose()?;
+        let jwk = session_key.as_ref().map(SessionKey::public_jwk);
+        let named = self.session_keys.as_ref().map(|keys| keys.setting).zip(jwk.as_deref());
+        handshake.start(url, role, &self.settings, named)?;
         handshake.authenticate(url).await?;
         let started = handshake.until_ready().await?;
         if !started.satisfies(self.url.session_attributes(), preferred_only) {
@@ -176,9 +182,21 @@ impl Connector {
         let key = CancelKey::new(started.pid, started.secret, endpoint.clone());
         let mut connection =
             Connection::new(handshake.stream, handshake.inbox, key, Statements::new()?);
-        if let Some(sql) = self.prepare {
-            connection.prepare_own(sql).await?;
-        }
+        let own = async {
+            if let Some((keys, key)) = self.session_keys.zip(session_key) {
+                connection.fix_key(key, keys.fix).await?;
+            }
+            match self.prepare {
+                Some(sql) => connection.prepare_own(sql).await,
+                None => Ok(()),
+            }
+        };
+        own.await.map_err(|error| match error {
+            PgError::Server(error) if self.session_keys.is_some() && !error.is_outage() => {
+                PgError::SessionKey(error)
+            }
+            error => error,
+        })?;
         // Only a server that is broken is in a transaction by now, and whoever leases this must not be.
         if !connection.is_idle() {
             return Err(PgError::Protocol("a transaction that nobody began"));
@@ -261,6 +279,7 @@ impl Handshake {
         url: &ConnectUrl,
         role: Option<&str>,
         settings: &[(&'static str, String)],
+        key: Option<(&str, &str)>,
     ) -> Result<(), PgError> {
         let application = url.application_name().unwrap_or("rowgate");
         let mut parameters = vec![
@@ -269,6 +288,7 @@ impl Handshake {
             ("application_name", application),
         ];
         parameters.extend(settings.iter().map(|(name, value)| (*name, value.as_str())));
+        parameters.extend(key);
         // As a start-up parameter it is what RESET ROLE falls back to (guc.c: the reset value).
         parameters.extend(role.map(|role| ("role", role)));
         if let Some(options) = url.options() {

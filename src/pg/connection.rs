@@ -19,6 +19,7 @@ use super::PgError;
 use super::cancel::CancelKey;
 use super::frame::{self, Frame, tag};
 use super::server_error::ServerError;
+use super::session_key::SessionKey;
 use super::slots::Slot;
 use super::sql::OwnSql;
 use super::statements::Statements;
@@ -69,6 +70,8 @@ pub struct Connection {
     connected_at: Instant,
     /// The login role that nobody else has meanwhile.
     slot: Option<Slot>,
+    /// Whose public half the server got at start-up.
+    session_key: Option<SessionKey>,
 }
 
 /// The transaction status in `ReadyForQuery` when no transaction is open.
@@ -98,7 +101,21 @@ impl Connection {
             frame_limit: LONGEST_OWN_MESSAGE,
             connected_at: Instant::now(),
             slot: None,
+            session_key: None,
         }
+    }
+
+    /// Keeps the key whose public half was sent at start-up, and has the server fix it.
+    pub(super) async fn fix_key(&mut self, key: SessionKey, fix: OwnSql) -> Result<(), PgError> {
+        self.session_key = Some(key);
+        frontend::query(fix.0, &mut self.outbox)?;
+        self.flush(1).await?;
+        self.until_ready().await
+    }
+
+    /// The key that belongs to this connection alone, if it has one.
+    pub fn session_key(&mut self) -> Option<&mut SessionKey> {
+        self.session_key.as_mut()
     }
 
     /// Keeps the slot that this connection logged in with until it is closed.

@@ -146,6 +146,12 @@ impl ServerError {
         self.code == QUERY_CANCELED
     }
 
+    /// Whether the server, not the statement, is in trouble: insufficient resources, operator intervention.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        self.is_fatal() || self.code.starts_with("53") || self.code.starts_with("57")
+    }
+
     /// Whether the server ended the connection with this error.
     #[must_use]
     pub fn is_fatal(&self) -> bool {

@@ -238,6 +238,16 @@ impl ConnectUrl {
         other
     }
 
+    /// The same URL with one more setting at the session's start; the value has no spaces or backslashes.
+    #[must_use]
+    pub fn with_setting(&self, name: &str, value: &str) -> Self {
+        let mut other = self.clone();
+        // The last one wins (postgres.c, process_postgres_switches).
+        let before = self.options().map(|options| format!("{options} ")).unwrap_or_default();
+        other.base.options(format!("{before}-c {name}={value}"));
+        other
+    }
+
     /// Fills in a missing password from `PGPASSWORD` or the password file, as libpq does.
     #[must_use]
     pub fn or_password_from(self, environment: &dyn Fn(&str) -> Option<String>) -> Self {

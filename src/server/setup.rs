@@ -27,7 +27,9 @@ use crate::places::{Places, PlacesOptions};
 use crate::session::keyring::{KeySource, Keyring, KeyringError};
 use crate::session::pipeline::Pooled;
 use crate::session::seal::Sealer;
-use crate::session::{Bounds, Sessions, pipeline, proof};
+use crate::session::sealing::{self, Sealing};
+use crate::session::session_jwt::{self, SessionJwts};
+use crate::session::{Bounds, Sessions, proof};
 
 /// The pause between two attempts to reach a database that is not there yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -50,10 +52,7 @@ pub async fn gateway(
     let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
     let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
     let mut watch = RoleWatch::new(database, observer.clone());
-    let prover = control::connect(&database.authenticated).await.map_err(ServeError::Login)?;
-    let keyring = Box::pin(keyring(&config, prover, &observer)).await?;
-    prove(&anonymous, &keyring.sealer()).await?;
-    keyring.spawn_refresher(config.seal.refresh);
+    let sealing = Arc::new(Box::pin(sealing(&config, &anonymous, &observer)).await?);
     watch.first(authenticated).await?;
     let standing = Arc::new(Standing::default());
     watch.spawn(&standing);
@@ -67,18 +66,24 @@ pub async fn gateway(
                 source,
             })?;
     catalog.spawn_refresher();
-    let authenticator = Authenticator::new(&config.auth, &subject_key(&keyring), observer.clone())?;
+    let authenticator =
+        Authenticator::new(&config.auth, &subject_key(&sealing)?, observer.clone())?;
     let patience = config.server.startup_timeout.saturating_sub(began.elapsed());
     authenticator.wait_ready(patience.max(RETRY_PAUSE)).await?;
 
     let (sender, cleanups) = mpsc::channel(1);
     let pool = |url: &ConnectUrl| {
-        Pool::new(connector(&config, url), pool_options(database), sender.clone(), observer.clone())
+        Pool::new(
+            connector(&config, &sealing, url),
+            pool_options(database),
+            sender.clone(),
+            observer.clone(),
+        )
     };
     let sessions = Sessions {
         authenticated: pool(&database.authenticated)?,
         anonymous: pool(&database.anonymous)?,
-        keyring,
+        sealing: Arc::clone(&sealing),
         pooled: pooled(&config),
         catalog,
         gate,
@@ -108,6 +113,33 @@ async fn log_in(
         .map_err(|error| ServeError::Role(error.to_string()))?;
     report.into_result().map_err(|error| ServeError::Role(error.to_string()))?;
     Ok(client)
+}
+
+/// Finds out how claims are to be sealed, and makes sure that both roles' requests would be believed, and
+/// forged ones would not.
+async fn sealing(
+    config: &Config,
+    anonymous: &Client,
+    observer: &Observer,
+) -> Result<Sealing, ServeError> {
+    let database = &config.database;
+    let unasked = |error| ServeError::Login(ControlError::Statement(error));
+    let installed = sealing::installed(anonymous).await.map_err(unasked)?;
+    let chosen = sealing::choose(config.seal.method, installed, database.pooler);
+    let Some(version) = chosen.map_err(|error| ServeError::Sealing(error.to_string()))? else {
+        let prover = control::connect(&database.authenticated).await.map_err(ServeError::Login)?;
+        let keyring = keyring(config, prover, observer).await?;
+        prove(anonymous, &keyring.sealer()).await?;
+        keyring.spawn_refresher(config.seal.refresh);
+        return Ok(Sealing::Own(keyring));
+    };
+    for login in [&database.authenticated, &database.anonymous] {
+        session_jwt::proof::prove(login).await.map_err(|error| {
+            ServeError::Sealing(format!("pg_session_jwt {version}, asked as {login}: {error}"))
+        })?;
+    }
+    observer.emit(&Event::SessionJwtInForce { version });
+    Ok(Sealing::PgSessionJwt(SessionJwts::new(observer.clone())))
 }
 
 /// Makes sure that this role's requests would be believed, too, and forged ones would not.
@@ -194,9 +226,17 @@ fn not_sealing(error: &KeyringError) -> ServeError {
 }
 
 /// A key for hashing subjects: the same in gateways of one database that started with the same seal key,
-/// and no help in forging seals.
-fn subject_key(keyring: &Keyring) -> [u8; 32] {
-    keyring.sealer().derive(SUBJECT_KEY_LABEL)
+/// and no help in forging seals. Where there is none that gateways share, one of this process alone.
+fn subject_key(sealing: &Sealing) -> Result<[u8; 32], ServeError> {
+    match sealing {
+        Sealing::Own(keyring) => Ok(keyring.sealer().derive(SUBJECT_KEY_LABEL)),
+        Sealing::PgSessionJwt(_) => {
+            let mut key = [0; 32];
+            aws_lc_rs::rand::fill(&mut key)
+                .map_err(|_| ServeError::Sealing("no randomness available".to_owned()))?;
+            Ok(key)
+        }
+    }
 }
 
 /// What [`connector`] sends at start-up elsewhere.
@@ -232,7 +272,7 @@ fn pool_options(database: &DatabaseConfig) -> PoolOptions {
     }
 }
 
-fn connector(config: &Config, url: &ConnectUrl) -> Connector {
+fn connector(config: &Config, sealing: &Sealing, url: &ConnectUrl) -> Connector {
     let backstop = backstop(config);
     let pooler = config.database.pooler;
     let configured = [config.database.search_path.clone(), backstop.clone(), backstop];
@@ -245,7 +285,8 @@ fn connector(config: &Config, url: &ConnectUrl) -> Connector {
     Connector {
         url: url.clone(),
         settings,
-        prepare: (pooler == Pooler::None).then_some(pipeline::OPEN),
+        prepare: (pooler == Pooler::None).then_some(sealing.opening()),
+        session_keys: sealing.session_keys(),
         timeout: config.database.connect_timeout,
         slots: config.database.slots.map(Slots::new),
     }

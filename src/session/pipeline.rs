@@ -11,6 +11,8 @@ use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 
 use super::seal::Sealer;
+use super::sealing::Sealing;
+use super::session_jwt;
 use super::{Isolation, Request, SessionError, Sessions, Statement, TransactionOptions};
 use crate::admit::Admission;
 use crate::auth::Identity;
@@ -66,6 +68,8 @@ pub enum Unit {
     Discard,
     /// A statement of ours.
     Own,
+    /// The statement of ours that brings the claims.
+    Open,
     /// A statement of the caller's.
     Caller(CallerUnit),
 }
@@ -179,33 +183,51 @@ impl Assembly<'_> {
         identity: &Identity,
         suspect: bool,
     ) -> Result<(), SessionError> {
-        let mut seal = Vec::with_capacity(SEAL_CAPACITY);
-        sessions.keyring.sealer().seal(identity, self.connection.pid(), &mut seal);
-        let pooled = sessions.pooled.as_ref();
-        // DISCARD ALL has removed the prepared statement; behind a pooler there never is one.
-        let once = if pooled.is_some() { Some(OPEN_POOLED) } else { suspect.then_some(OPEN) };
-        let values =
-            [Some(Sealer::claims(identity).as_bytes()), Some(seal.as_slice())].into_iter().chain([
-                pooled.map(|settings| settings.search_path.as_bytes()),
-                pooled.map(|settings| settings.backstop.as_bytes()),
-            ]);
+        match &*sessions.sealing {
+            Sealing::Own(keyring) => {
+                let mut seal = Vec::with_capacity(SEAL_CAPACITY);
+                keyring.sealer().seal(identity, self.connection.pid(), &mut seal);
+                let claims = Sealer::claims(identity).as_bytes();
+                let pooled = sessions.pooled.as_ref();
+                // DISCARD ALL has removed the prepared statement; behind a pooler there never is one.
+                let once =
+                    if pooled.is_some() { Some(OPEN_POOLED) } else { suspect.then_some(OPEN) };
+                let values = [Some(claims), Some(seal.as_slice())].into_iter().chain([
+                    pooled.map(|settings| settings.search_path.as_bytes()),
+                    pooled.map(|settings| settings.backstop.as_bytes()),
+                ]);
+                self.open_with(once, values.flatten())?;
+            }
+            Sealing::PgSessionJwt(_) => {
+                // A connection without a key can sign nothing, and so runs nothing.
+                let key = self.connection.session_key().ok_or(SessionError::NotBelieved)?;
+                let jwt =
+                    session_jwt::sign(identity, key).map_err(|_| SessionError::NotBelieved)?;
+                let once = suspect.then_some(session_jwt::OPEN);
+                self.open_with(once, [jwt.as_bytes()].into_iter())?;
+            }
+        }
+        self.units.push(Unit::Open);
+        Ok(())
+    }
+
+    /// Runs the prepared statement, or `once` in its place.
+    fn open_with<'v>(
+        &mut self,
+        once: Option<OwnSql>,
+        values: impl Iterator<Item = &'v [u8]>,
+    ) -> Result<(), PgError> {
         let name = if once.is_some() { Arc::from("") } else { self.connection.own_statement() };
         let outbox = self.connection.outbox();
         if let Some(sql) = once {
-            frontend::parse("", sql.0, [], outbox).map_err(PgError::from)?;
+            frontend::parse("", sql.0, [], outbox)?;
         }
-        bind(
-            &name,
-            values.flatten(),
-            |value, out| {
-                out.put_slice(value);
-                Ok(IsNull::No)
-            },
-            outbox,
-        )?;
-        execute(outbox)?;
-        self.units.push(Unit::Own);
-        Ok(())
+        let put = |value: &[u8], out: &mut BytesMut| {
+            out.put_slice(value);
+            Ok(IsNull::No)
+        };
+        bind(&name, values, put, outbox)?;
+        execute(outbox)
     }
 
     fn caller(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::pipeline::{CallerUnit, Sent, Unit};
+use super::sealing::Sealing;
 use super::{Bounds, Request, SessionError, Sessions};
 use crate::admit::{Admission, GateError, Refusal};
 use crate::json::answer::{AnswerError, AnswerWriter};
@@ -41,6 +42,7 @@ pub struct Running {
     writer: AnswerWriter,
     admission: Admission,
     catalog: Arc<Catalog>,
+    sealing: Arc<Sealing>,
     bounds: Bounds,
     deadline: Instant,
 }
@@ -72,6 +74,7 @@ impl Running {
             writer: AnswerWriter::new(request.raw_text, request.batch, bounds.answer_bytes),
             admission,
             catalog: Arc::clone(&sessions.catalog),
+            sealing: Arc::clone(&sessions.sealing),
             bounds,
             deadline: Instant::now() + bounds.deadline,
         }
@@ -228,7 +231,7 @@ impl Running {
                 self.begun = false;
                 self.current += 1;
             }
-            (tag::COMMAND_COMPLETE, Some(Unit::Own)) => self.current += 1,
+            (tag::COMMAND_COMPLETE, Some(Unit::Own | Unit::Open)) => self.current += 1,
             (tag::COPY_IN | tag::COPY_OUT | tag::COPY_BOTH, _) => {
                 return Err(GateError::from(Refusal::Copy).into());
             }
@@ -257,6 +260,14 @@ impl Running {
             connection.roll_back().await?;
         }
         if let Some(error) = self.refused.take() {
+            if let (Some(Unit::Open), Sealing::PgSessionJwt(jwts)) =
+                (self.units.get(self.current), &*self.sealing)
+                && jwts.refused(&error)
+            {
+                // Nothing of the caller's ran. The next connection has another key.
+                connection.condemn();
+                return Err(SessionError::NotBelieved);
+            }
             return Err(SessionError::Server(error));
         }
         if self.admission == Admission::Unread {

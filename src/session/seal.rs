@@ -68,11 +68,7 @@ impl Sealer {
 
     /// Appends the seal of `identity`'s claims for the backend `pid`: `<64 hex>.<kid>.<exp>`.
     pub fn seal(&self, identity: &Identity, pid: i32, out: &mut Vec<u8>) {
-        let latest = now() + SEAL_LIFETIME.as_secs();
-        let expires = match identity {
-            Identity::Anonymous => latest,
-            Identity::Verified(token) => latest.min(token.expires_at()),
-        };
+        let expires = expiry(identity);
         let start = out.len();
         out.resize(start + HEX_TAG, b'0');
         // Writing into a Vec cannot fail.
@@ -86,6 +82,16 @@ impl Sealer {
         context.update(Self::claims(identity).as_bytes());
         // invariant: an HMAC-SHA256 tag has 32 bytes, so its hexadecimal form fits exactly.
         let _ = hex::encode_to_slice(context.sign(), &mut out[start..start + HEX_TAG]);
+    }
+}
+
+/// When what is sealed now stops being believed, in seconds since 1970: with the token, or earlier.
+#[must_use]
+pub fn expiry(identity: &Identity) -> u64 {
+    let latest = now() + SEAL_LIFETIME.as_secs();
+    match identity {
+        Identity::Anonymous => latest,
+        Identity::Verified(token) => latest.min(token.expires_at()),
     }
 }
 

@@ -20,6 +20,7 @@ mod logins;
 mod report;
 mod run;
 mod seal_key;
+mod session_jwt;
 mod source;
 /// Public for the fuzzer only.
 #[doc(hidden)]

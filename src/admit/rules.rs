@@ -182,6 +182,7 @@ impl Rules {
 
     fn functions(&self, mentions: &Mentions, knowledge: &Knowledge) -> Option<Beyond> {
         let called = mentions.functions.iter().filter_map(|function| match &function.schema {
+            _ if opens_sessions(function) => Some(&function.name),
             Some(schema) if !is_system_schema(schema) && !reaches_far(&function.name) => None,
             Some(schema) if schema.starts_with("pg_") && &**schema != "pg_catalog" => {
                 Some(&function.name)
@@ -203,6 +204,15 @@ impl Rules {
                 || knowledge.is_system_relation(&relation.name)
         });
         beyond(system.map(|r| &r.name), &self.relations, |name| Refusal::Relation(name.into()))
+    }
+}
+
+/// What the extension `pg_session_jwt` has for gateways. A caller has no JWT that it would believe, so these
+/// are worth nothing to him; refused all the same, since nothing may rest on one layer.
+fn opens_sessions(function: &Name) -> bool {
+    match (function.schema.as_deref(), &*function.name) {
+        (Some("auth"), "init" | "jwt_session_init") | (None, "jwt_session_init") => true,
+        _ => false,
     }
 }
 

@@ -6,6 +6,7 @@ mod database;
 mod findings;
 mod issuers;
 mod protections;
+mod seal_method;
 
 use std::path::PathBuf;
 
@@ -21,7 +22,8 @@ Looks at, in this order:
   - the owner's connection, if DATABASE_URL is set: the schema `auth`, the seal key
   - both login roles: can they log in, and can they do nothing but what policies allow
   - the server: its version, its room for both pools, its clock
-  - the seal: does the database believe what this gateway would seal
+  - the seal: which of the two is in force (Rowgate's own, the extension pg_session_jwt), and does the
+    database believe what this gateway would seal
   - each protection: does it rest in the database now, or on the gateway alone; what remains
   - each issuer: do its keys arrive, and how many can be used
 

@@ -11,6 +11,7 @@ use super::error::PolicyError;
 use super::foreign;
 use super::history::{self, Kept};
 use super::report::{Cause, Report};
+use super::session_jwt;
 use super::source::{Repeatable, SqlSet, SqlSource};
 use super::state::{self, State};
 
@@ -62,6 +63,7 @@ async fn once(client: &mut Client, work: &Work<'_>) -> Result<Report, PolicyErro
         client.transaction().await.map_err(PolicyError::database("beginning a transaction"))?;
     lock(&transaction).await?;
     let mut report = Report::default();
+    let extension = session_jwt::installed(&transaction).await?;
     if migrations.is_some() {
         prepare(&transaction).await?;
     } else if !is_migrated(&transaction).await? {
@@ -69,25 +71,31 @@ async fn once(client: &mut Client, work: &Work<'_>) -> Result<Report, PolicyErro
     }
     foreign::prepare(&transaction).await?;
     if let Some(files) = migrations {
-        report.migrations = versioned(&transaction, source, &files).await?;
+        report.migrations =
+            versioned(&transaction, source, &files, extension.is_some()).await?;
     }
     if let Some(set) = set {
         repeatable(&transaction, source.schemas(), &set, &mut report).await?;
     }
+    report.warnings.extend(extension.as_deref().map(session_jwt::note));
     transaction.commit().await.map_err(PolicyError::database("the commit"))?;
     Ok(report)
 }
 
 /// Runs the migrations that have not run yet: Rowgate's, another tool's, the project's. Returns their
-/// names.
+/// names. Where the schema `auth` is an extension's, those of Rowgate's that make its contents have to wait.
 async fn versioned(
     transaction: &Transaction<'_>,
     source: &SqlSource,
     set: &SqlSet,
+    extension: bool,
 ) -> Result<Vec<String>, PolicyError> {
-    let auth = embedded::auth();
+    let auth = if extension { embedded::roles() } else { embedded::auth() };
     let ran = history::versioned(transaction, Kept::Auth, &auth, Path::new("sql/auth")).await?;
     let mut names: Vec<String> = ran.iter().map(|name| format!("auth/{name}")).collect();
+    if extension {
+        session_jwt::let_callers_in(transaction).await?;
+    }
     if let Some(folder) = &set.foreign {
         // Once Rowgate has applied policies, those that are there are its own.
         let adopt = history::last_applied(transaction).await?.is_none();
@@ -119,16 +127,27 @@ async fn lock(transaction: &Transaction<'_>) -> Result<(), PolicyError> {
     })
 }
 
-/// Makes the schemas in which Rowgate keeps its own, unless `auth` is already somebody else's.
+const CREATING: &str = "creating the schemas auth and rowgate";
+
+/// Makes the schemas in which Rowgate keeps its own, unless `auth` is already somebody else's. The functions
+/// of the extension `pg_session_jwt` may be there.
 async fn prepare(transaction: &Transaction<'_>) -> Result<(), PolicyError> {
     const DOING: &str = "looking for the schemas auth and rowgate";
     if is_migrated(transaction).await? {
-        return Ok(());
+        // The extension took its schema with it.
+        let sql = "do $$ begin if pg_catalog.to_regnamespace('auth') is null then \
+                   create schema auth; end if; end $$";
+        return transaction.batch_execute(sql).await.map_err(PolicyError::database(CREATING));
     }
     // A handful of names is enough to recognise whose they are.
     let foreign = "select pg_catalog.string_agg(name, ', ') from (\
            select p.oid::pg_catalog.regprocedure::text as name from pg_catalog.pg_proc as p \
             where p.pronamespace = pg_catalog.to_regnamespace('auth') \
+              and not exists (select from pg_catalog.pg_depend as d \
+                                join pg_catalog.pg_extension as e on e.oid = d.refobjid \
+                               where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+                                 and d.objid = p.oid and d.deptype = 'e' \
+                                 and e.extname = 'pg_session_jwt') \
            union all select c.oid::pg_catalog.regclass::text from pg_catalog.pg_class as c \
             where c.relnamespace = pg_catalog.to_regnamespace('auth') \
            union all select t.oid::pg_catalog.regtype::text from pg_catalog.pg_type as t \
@@ -143,8 +162,7 @@ async fn prepare(transaction: &Transaction<'_>) -> Result<(), PolicyError> {
                revoke all on schema rowgate from public; \
                create table if not exists rowgate.policy_state (\
                  version int4 primary key, fingerprint text not null)";
-    let doing = "creating the schemas auth and rowgate";
-    transaction.batch_execute(sql).await.map_err(PolicyError::database(doing))?;
+    transaction.batch_execute(sql).await.map_err(PolicyError::database(CREATING))?;
     history::prepare(transaction).await
 }
 

@@ -32,6 +32,13 @@ pub(super) fn auth() -> Vec<SqlFile> {
         .collect()
 }
 
+/// The first of them alone, which makes the roles: where the schema is an extension's.
+pub(super) fn roles() -> Vec<SqlFile> {
+    let mut files = auth();
+    files.truncate(1);
+    files
+}
+
 const fn entry((path, text): (&'static str, &'static str)) -> DirEntry<'static> {
     DirEntry::File(File::new(path, text.as_bytes()))
 }

@@ -73,11 +73,20 @@ pub enum PolicyError {
     },
     /// The schema `auth` belongs to somebody else.
     #[error(
-        "schema auth already contains {objects}; Rowgate needs this schema for itself: rename the existing one (alter schema auth rename to …) or use another database"
+        "schema auth already contains {objects}; Rowgate needs this schema for itself, or shares it with nothing but the extension pg_session_jwt: rename the existing one (alter schema auth rename to …) or use another database"
     )]
     ForeignAuthSchema {
         /// Some of what is in it.
         objects: String,
+    },
+    /// The extension `pg_session_jwt` has the schema `auth`, and the roles cannot be let in.
+    #[error(
+        "the schema auth belongs to the extension pg_session_jwt, and {roles} may not use it; have its owner \
+         run: grant usage on schema auth to {roles}"
+    )]
+    AuthSchemaClosed {
+        /// Who may not.
+        roles: String,
     },
     /// A database without Rowgate's roles and functions, or with those of an older version.
     #[error(

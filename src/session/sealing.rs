@@ -91,7 +91,8 @@ pub enum MethodError {
     Pooled,
 }
 
-const INSTALLED: &str = "\
+/// One row with the extension's version, or null where `auth.session()` is not its own.
+pub const INSTALLED: &str = "\
     select (select e.extversion \
               from pg_catalog.pg_extension as e \
               join pg_catalog.pg_depend as d \

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_postgres::{Client, config::Host};
 
 use super::findings::Findings;
-use super::protections;
+use super::{protections, seal_method};
 use crate::config::{Config, Pooler, SealKeyConfig};
 use crate::pg::control;
 use crate::pg::roles::{self, RoleError};
@@ -31,14 +31,19 @@ pub(super) async fn check(findings: &mut Findings, config: &Config) {
     for url in [&database.authenticated, &database.anonymous] {
         check_transport(findings, url);
     }
-    let key = check_owner(findings, config).await;
+    let method = seal_method::ask(config).await;
+    let key = check_owner(findings, config, method.is_own()).await;
     let authenticated = check_login(findings, config, &database.authenticated).await;
     let anonymous = check_login(findings, config, &database.anonymous).await;
+    method.check(findings, config).await;
     if let Some(client) = &authenticated {
         check_server(findings, client, config.database.pool_size).await;
         check_clock(findings, client).await;
         protections::check_logging(findings, client).await;
         protections::check_slots(findings, config, client).await;
+    }
+    if !method.is_own() {
+        return;
     }
     let bound = config.database.pooler == Pooler::None;
     let configured = config.seal.keys.iter().find(|key| key.bound == bound);
@@ -112,12 +117,16 @@ async fn check_server(findings: &mut Findings, client: &Client, pool_size: usize
     }
 }
 
-/// The schema and, over the owner's connection, the key. Returns the key that `serve` would read.
-async fn check_owner(findings: &mut Findings, config: &Config) -> Option<SealKeyConfig> {
+/// The schema and, over the owner's connection, the key, if one is needed. Returns the key that `serve` would read.
+async fn check_owner(
+    findings: &mut Findings,
+    config: &Config,
+    needs_key: bool,
+) -> Option<SealKeyConfig> {
     let bound = config.database.pooler == Pooler::None;
     let configured = config.seal.keys.iter().find(|key| key.bound == bound);
     let Some(url) = &config.database.owner else {
-        if configured.is_none() {
+        if configured.is_none() && needs_key {
             findings.error(
                 "seal: no key; set DATABASE_URL, over which it is read at start, or \
                  ROWGATE_SEAL_KEY_FILE to what `rowgate keys export` wrote",
@@ -145,7 +154,7 @@ async fn check_owner(findings: &mut Findings, config: &Config) -> Option<SealKey
             return None;
         }
     }
-    if configured.is_some() {
+    if configured.is_some() || !needs_key {
         return None;
     }
     let wanted = Wanted { bound, coming: false };

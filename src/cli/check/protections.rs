@@ -10,6 +10,7 @@ use crate::harden::{self, Found, HardenError};
 use crate::pg::control;
 use crate::pg::roles::{Login, verify_role};
 use crate::pg::slots;
+use crate::session::sealing::{self, Installed};
 
 /// Objects that a line names at most.
 const NAMED: usize = 3;
@@ -62,6 +63,21 @@ pub(super) async fn check(findings: &mut Findings, config: &Config) {
 /// Who a request is.
 async fn seal(findings: &mut Findings, client: &Client) {
     let title = "protection: being somebody else";
+    match sealing::installed(client).await {
+        Ok(Installed::PgSessionJwt(version)) => {
+            return findings.ok(format!(
+                "{title} · rests in the database (the extension pg_session_jwt {version} verifies a JWT for each \
+                 request) · remains: a caller may read his own JWT, which is worth nothing on another connection \
+                 or a second time; a JWT that is verified holds to the end of its request, also past its exp; \
+                 somebody else's program that connects without a key (pg_session_jwt.jwk) and lets callers \
+                 write settings is believed without proof from version 0.3 on"
+            ));
+        }
+        Ok(Installed::Other) => {}
+        Err(error) => {
+            return findings.warning(format!("{title}: {}", control::reason(&error)));
+        }
+    }
     match client.query_one(SEAL, &[]).await.map(|row| (row.get(0), row.get(1))) {
         Ok((true, false)) => findings.ok(format!(
             "{title} · rests in the database (sealed claims) · remains: a token or a dump of auth.seal_keys in \

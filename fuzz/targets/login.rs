@@ -34,6 +34,7 @@ impl Server {
             slots: None,
             url: ConnectUrl::parse(&url).unwrap(),
             settings: Arc::new([]),
+            session_keys: None,
             prepare: Some(OwnSql("select 1")),
             timeout: Duration::from_secs(5),
         };

@@ -110,7 +110,12 @@ impl Pool {
         match self.inner.get().await {
             Ok(object) => Ok(self.lease(object)),
             Err(PoolError::Backend(PgError::NoSlot(_))) => Err(AcquireError::Busy),
-            Err(PoolError::Backend(error)) => Err(AcquireError::Connect(error)),
+            Err(PoolError::Backend(error)) => {
+                if let PgError::SessionKey(_) = error {
+                    self.observer.emit(&Event::SessionJwtRefused { reason: error.to_string() });
+                }
+                Err(AcquireError::Connect(error))
+            }
             Err(_) => Err(AcquireError::Busy),
         }
     }

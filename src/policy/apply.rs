@@ -71,8 +71,7 @@ async fn once(client: &mut Client, work: &Work<'_>) -> Result<Report, PolicyErro
     }
     foreign::prepare(&transaction).await?;
     if let Some(files) = migrations {
-        report.migrations =
-            versioned(&transaction, source, &files, extension.is_some()).await?;
+        report.migrations = versioned(&transaction, source, &files, extension.is_some()).await?;
     }
     if let Some(set) = set {
         repeatable(&transaction, source.schemas(), &set, &mut report).await?;

@@ -81,8 +81,8 @@ pub enum PolicyError {
     },
     /// The extension `pg_session_jwt` has the schema `auth`, and the roles cannot be let in.
     #[error(
-        "the schema auth belongs to the extension pg_session_jwt, and {roles} may not use it; have its owner \
-         run: grant usage on schema auth to {roles}"
+        "the schema auth belongs to the extension pg_session_jwt, and {roles} may not use it; have a \
+         superuser run: grant usage on schema auth to public"
     )]
     AuthSchemaClosed {
         /// Who may not.

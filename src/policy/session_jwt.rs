@@ -29,8 +29,7 @@ const SHUT_OUT: &str = "\
 /// Policies call the functions as whoever asks, column defaults also as the tables' owner.
 pub(super) async fn let_callers_in(transaction: &Transaction<'_>) -> Result<(), PolicyError> {
     const DOING: &str = "granting usage of the schema auth";
-    let row =
-        transaction.query_one(SHUT_OUT, &[]).await.map_err(PolicyError::database(DOING))?;
+    let row = transaction.query_one(SHUT_OUT, &[]).await.map_err(PolicyError::database(DOING))?;
     let (roles, may): (String, bool) = (row.get(0), row.get(1));
     if roles.is_empty() {
         return Ok(());

@@ -294,6 +294,16 @@ fn secrets_may_stand_in_files_of_their_own() {
 }
 
 #[test]
+fn an_extension_that_needs_a_connection_of_its_own_excludes_a_pooler() {
+    let pooled = "[database]\npooler = 'transaction'\n[seal]\nmethod = ";
+    let refused = Sources::minimal().file(&format!("{pooled}'pg_session_jwt'")).error();
+    assert!(refused.contains("seal.method") && refused.contains("database.pooler"), "{refused}");
+    Sources::minimal().file(&format!("{pooled}'own'")).config();
+    let misspelt = Sources::minimal().file("[seal]\nmethod = 'jwt'").error();
+    assert!(misspelt.contains("auto, own or pg_session_jwt"), "{misspelt}");
+}
+
+#[test]
 fn bad_secrets_and_bad_files_of_secrets_are_named_but_not_shown() {
     let sources = Sources::empty();
     let empty = sources.write("empty", "\n").display().to_string();

@@ -12,6 +12,7 @@ mod hostile;
 mod http_behaviour;
 mod identity;
 mod login_roles;
+mod pg_session_jwt;
 mod policies;
 mod policy_edits;
 mod postgres_tls;

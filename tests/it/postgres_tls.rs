@@ -56,6 +56,7 @@ fn data_plane(url: ConnectUrl) -> Attempt {
         let connector = Connector {
             url,
             settings: Arc::new([]),
+            session_keys: None,
             prepare: Some(OwnSql("select 1")),
             timeout: LIMIT,
             slots: None,

@@ -40,8 +40,8 @@ impl Method {
     pub(super) async fn check(&self, findings: &mut Findings, config: &Config) {
         match self {
             Self::Own => findings.ok(
-                "seal: in force is Rowgate's own: functions that `rowgate migrate` made verify an HMAC with a \
-                 key that they share with the gateway",
+                "seal: by Rowgate's own functions (`rowgate migrate`): an HMAC with a key that they share with the \
+                 gateway; the extension pg_session_jwt is not in force",
             ),
             Self::Refused(reason) => findings.error(format!("seal: {reason}")),
             Self::PgSessionJwt(version) => {

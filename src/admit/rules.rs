@@ -210,10 +210,10 @@ impl Rules {
 /// What the extension `pg_session_jwt` has for gateways. A caller has no JWT that it would believe, so these
 /// are worth nothing to him; refused all the same, since nothing may rest on one layer.
 fn opens_sessions(function: &Name) -> bool {
-    match (function.schema.as_deref(), &*function.name) {
-        (Some("auth"), "init" | "jwt_session_init") | (None, "jwt_session_init") => true,
-        _ => false,
-    }
+    matches!(
+        (function.schema.as_deref(), &*function.name),
+        (Some("auth"), "init" | "jwt_session_init") | (None, "jwt_session_init")
+    )
 }
 
 /// Something that goes beyond reading and changing rows.

@@ -90,7 +90,8 @@ pub enum PolicyError {
     },
     /// A database without Rowgate's roles and functions, or with those of an older version.
     #[error(
-        "this database has not been migrated yet, or by an older version; run `rowgate migrate`"
+        "this database has not been migrated yet, or by an older version; run `rowgate migrate` (there are no \
+         seal keys where the extension pg_session_jwt has the schema auth)"
     )]
     NotMigrated,
     /// Another process holds a lock for too long.

@@ -57,6 +57,7 @@ impl SessionJwts {
 
     /// Notes that the database did not believe a JWT, and says whether it is about the JWT at all rather
     /// than about a server in trouble.
+    #[must_use]
     pub fn refused(&self, error: &ServerError) -> bool {
         let elsewhere = error.is_cancelled()
             || error.is_lost_statement()

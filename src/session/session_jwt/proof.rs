@@ -16,7 +16,7 @@ use crate::pg::url::ConnectUrl;
 /// What a forger would be, as a subject that is text and uuid at once.
 const FORGED: &str = "00000000-0000-4000-8000-000000000bad";
 
-/// Settings that PostgREST has for claims, and that any caller's SQL may write.
+/// Settings that `PostgREST` has for claims, and that any caller's SQL may write.
 const OPEN_SETTINGS: [&str; 4] =
     ["request.jwt.claims", "request.jwt.claim", "request.jwt.claim.sub", "request.jwt.claim.role"];
 

@@ -4,6 +4,7 @@ mod apply;
 mod history;
 mod plan;
 mod rollback;
+mod show;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ pub enum Command {
     Apply(apply::Args),
     History(history::Args),
     Rollback(rollback::Args),
+    Show(show::Args),
 }
 
 /// Which files, for every command that reads them.
@@ -75,6 +77,7 @@ pub async fn run(command: Command, owner: &ConnectUrl) -> Result<(), Failure> {
         Command::Apply(args) => apply::run(args, owner).await,
         Command::History(args) => history::run(args, owner).await,
         Command::Rollback(args) => rollback::run(args, owner).await,
+        Command::Show(args) => show::run(args, owner).await,
     }
 }
 

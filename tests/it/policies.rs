@@ -4,6 +4,7 @@ mod concurrency;
 mod migrations;
 mod plan;
 mod refusals;
+mod show;
 
 use std::path::{Path, PathBuf};
 

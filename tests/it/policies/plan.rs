@@ -40,7 +40,7 @@ impl Project {
     }
 
     /// The program itself, as the owner.
-    fn command(&self, args: &[&str]) -> Output {
+    pub(super) fn command(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_rowgate"))
             .args(args)
             .env_clear()

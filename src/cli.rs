@@ -86,9 +86,8 @@ enum Command {
     Serve(serve::Args),
     Dev(dev::Args),
     Migrate(migrate::Args),
-    /// Grants and policies, kept in SQL files
     #[command(subcommand)]
-    Policies(Policies),
+    Policies(policies::Command),
     Token(token::Args),
     Check(check::Args),
     Harden(harden::Args),
@@ -96,11 +95,6 @@ enum Command {
     /// The keys that protect claims on their way into SQL
     #[command(subcommand)]
     Keys(keys::Command),
-}
-
-#[derive(Debug, Subcommand)]
-enum Policies {
-    Apply(policies::Args),
 }
 
 impl Cli {
@@ -141,10 +135,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             Ok(migrate::run(args, owner, logins.0, logins.1).await?)
         }
         Command::Harden(args) => harden::run(args, &urls(&sources)?).await,
-        Command::Policies(Policies::Apply(args)) => {
-            let urls = urls(&sources)?;
-            Ok(policies::run(args, owner(&urls)?).await?)
-        }
+        Command::Policies(command) => policies::run(command, owner(&urls(&sources)?)?).await,
         Command::Keys(command) => {
             let urls = urls(&sources)?;
             Ok(keys::run(command, owner(&urls)?).await?)

@@ -9,8 +9,8 @@
 //! 5. [`json`] turns parameters into Postgres' text format and rows into JSON bytes.
 //! 6. [`error`] maps every failure to a status, a code and a message; [`observe`] to logs and metrics.
 //!
-//! Beside that path: [`config`], the command line ([`cli`]), SQL files ([`policy`]) and the
-//! development environment ([`dev`]).
+//! Beside that path: [`config`], the command line ([`cli`]), SQL files ([`policy`]), what they
+//! amount to ([`show`]) and the development environment ([`dev`]).
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, clippy::pedantic)]
@@ -31,3 +31,4 @@ pub mod places;
 pub mod policy;
 pub mod server;
 pub mod session;
+pub mod show;

@@ -17,6 +17,8 @@ mod error;
 mod foreign;
 mod history;
 mod logins;
+mod plan;
+mod record;
 mod report;
 mod run;
 mod seal_key;
@@ -27,18 +29,23 @@ mod source;
 pub mod split;
 mod state;
 
+use std::time::Duration;
+
 use tokio_postgres::Client;
 
+pub use apply::{OnDrift, Options};
 pub use embedded::templates;
 pub use error::{PolicyError, StatementError};
 pub use logins::{create_slots, set_login_passwords};
+pub use plan::{Origin, Plan, PlannedChange};
+pub use record::{Entry, Signature};
 pub use report::{Cause, Report};
 pub use seal_key::{
     Schedule, SealKeyRecord, SealKeyState, Wanted, list as list_seal_keys, read_seal_key,
     read_seal_keys, retire as retire_seal_key, rotate as rotate_seal_key,
 };
 pub use source::SqlSource;
-pub use state::{Change, GrantChanges};
+pub use state::{Change, GrantChanges, Kind};
 
 /// Brings a database to its files: Rowgate's schema, migrations, grants and policies. Several
 /// processes may do so at once; one works, the others wait and find nothing to do.
@@ -46,18 +53,79 @@ pub use state::{Change, GrantChanges};
 /// # Errors
 ///
 /// A file that cannot be read or applied, with its line; nothing was changed then.
-pub async fn migrate(client: &mut Client, source: &SqlSource) -> Result<Report, PolicyError> {
-    apply::run(client, apply::Work::Everything(source)).await
+pub async fn migrate(
+    client: &mut Client,
+    source: &SqlSource,
+    options: &Options<'_>,
+) -> Result<Report, PolicyError> {
+    let outcome = apply::run(client, apply::Work::Everything(source), options).await?;
+    Ok(outcome.report)
 }
 
 /// Brings the grants and policies of a migrated database to their files.
 ///
 /// # Errors
 ///
-/// As [`migrate`]; and a database that was never migrated.
+/// As [`migrate`]; a database that was never migrated; changes by hand, if these are to be refused.
 pub async fn apply_policies(
     client: &mut Client,
     source: &SqlSource,
+    options: &Options<'_>,
 ) -> Result<Report, PolicyError> {
-    apply::run(client, apply::Work::Policies(source)).await
+    let outcome = apply::run(client, apply::Work::Policies(source), options).await?;
+    Ok(outcome.report)
+}
+
+/// What [`apply_policies`] would do, or with migrations what [`migrate`] would: it is done, looked at, and
+/// undone.
+///
+/// # Errors
+///
+/// As [`migrate`].
+pub async fn plan(
+    client: &mut Client,
+    source: &SqlSource,
+    with_migrations: bool,
+    patience: Duration,
+) -> Result<Plan, PolicyError> {
+    let options = Options { is_rehearsal: true, patience, ..Options::default() };
+    if with_migrations {
+        let outcome = apply::run(client, apply::Work::Everything(source), &options).await?;
+        return Ok(Plan { pending_migrations: outcome.report.migrations, ..outcome.plan });
+    }
+    Ok(apply::run(client, apply::Work::Policies(source), &options).await?.plan)
+}
+
+/// Applies the grants and policies of an earlier version again, as a new version.
+///
+/// # Errors
+///
+/// As [`apply_policies`]; a version that is not in the history.
+pub async fn roll_back(
+    client: &mut Client,
+    version: i32,
+    options: &Options<'_>,
+) -> Result<Report, PolicyError> {
+    Ok(apply::run(client, apply::Work::Version(version), options).await?.report)
+}
+
+/// Every apply, the newest first.
+///
+/// # Errors
+///
+/// No connection; a database that was never migrated.
+pub async fn history(client: &mut Client) -> Result<Vec<Entry>, PolicyError> {
+    apply::history(client).await
+}
+
+/// The files of a version: directory, name without `.sql`, and text of each.
+///
+/// # Errors
+///
+/// As [`history`]; a version that is not in it.
+pub async fn files_of_version(
+    client: &mut Client,
+    version: i32,
+) -> Result<Vec<(String, String, String)>, PolicyError> {
+    apply::files_of_version(client, version).await
 }

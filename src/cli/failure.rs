@@ -47,6 +47,12 @@ impl Failure {
         Self { text: text.into(), hint: None, code }
     }
 
+    /// Work that was done, whose result was printed and has an exit code of its own.
+    #[must_use]
+    pub fn silent(code: u8) -> Self {
+        Self::left(code, "")
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -57,7 +63,9 @@ impl Failure {
     /// Prints the failure on standard error.
     #[must_use]
     pub fn report(&self) -> ExitCode {
-        eprintln!("{self}");
+        if !self.text.is_empty() {
+            eprintln!("{self}");
+        }
         ExitCode::from(self.code)
     }
 }

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::policies::system_user;
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
-use crate::policy::{self, PolicyError, SqlSource};
+use crate::policy::{self, Options, PolicyError, Signature, SqlSource};
 
 /// The project's directory if none is named.
 const DEFAULT_SQL: &str = "sql";
@@ -70,7 +71,10 @@ pub async fn run<'a>(
 ) -> Result<(), PolicyError> {
     let logins = if args.login_passwords { logins(authenticated, anonymous)? } else { Vec::new() };
     let mut client = control::connect(owner).await?;
-    let report = policy::migrate(&mut client, &source(args.sql, args.from)).await?;
+    let by = system_user();
+    let signature = Signature { by: by.as_deref(), note: Some("rowgate migrate") };
+    let options = Options { signature, ..Options::default() };
+    let report = policy::migrate(&mut client, &source(args.sql, args.from), &options).await?;
     println!("{report}");
     if args.login_passwords {
         policy::set_login_passwords(&mut client, &logins).await?;

@@ -1,36 +1,95 @@
-//! `rowgate policies apply`: brings the database to the edited grants and policies.
+//! `rowgate policies …`: grants and policies, kept in SQL files.
 
-use std::path::PathBuf;
+mod apply;
+mod history;
+mod plan;
+mod rollback;
+mod show;
 
-use crate::pg::control;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::Failure;
 use crate::pg::url::ConnectUrl;
-use crate::policy::{self, PolicyError, SqlSource};
+use crate::policy::Signature;
 
-/// Bring the database to the edited files in grants/ and policies/
-///
-/// Connects as the owner of the tables (DATABASE_URL). All policies are dropped, all privileges of the
-/// roles `authenticated` and `anonymous` revoked, and all files applied, in one transaction: requests
-/// see the old rules or the new ones, nothing between. What no file says is gone afterwards; only the
-/// policies that `rowgate migrate --from` made stay. Prints each policy that changed. An error names
-/// the file and line and changes nothing.
-///
-/// Does nothing if the files are as they were and nobody changed the database by hand.
+/// Grants and policies, kept in SQL files
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the commands' arguments say what they do")]
+pub enum Command {
+    Plan(plan::Args),
+    Apply(apply::Args),
+    History(history::Args),
+    Rollback(rollback::Args),
+    Show(show::Args),
+}
+
+/// Which files, for every command that reads them.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "the doc comments are the text of --help")]
-pub struct Args {
+struct Files {
     /// The directory that holds grants/ and policies/
     #[arg(long, value_name = "DIR", default_value = "sql")]
     sql: PathBuf,
 }
 
-/// Applies, prints what changed.
+/// Who applies and why, for the history.
+#[derive(Debug, clap::Args)]
+struct Author {
+    /// Why, in a few words, for the history
+    #[arg(long, short, value_name = "TEXT")]
+    message: Option<String>,
+
+    /// Who, for the history [default: the system's user and host]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+impl Author {
+    /// The same with the system's words where the caller has none.
+    fn complete(self) -> Self {
+        let by = self.by.or_else(system_user);
+        Self { by, ..self }
+    }
+
+    fn signature(&self) -> Signature<'_> {
+        Signature { by: self.by.as_deref(), note: self.message.as_deref() }
+    }
+}
+
+/// As in `kate@laptop`; containers often have no name for their user, and then it is the number.
+pub(super) fn system_user() -> Option<String> {
+    let uid = nix::unistd::getuid();
+    let known = nix::unistd::User::from_uid(uid).ok().flatten();
+    let user = known.map_or_else(|| format!("uid {uid}"), |user| user.name);
+    let host = nix::unistd::gethostname().ok()?;
+    Some(format!("{user}@{}", host.to_string_lossy()))
+}
+
+/// Runs one of the commands as the owner of the tables.
 ///
 /// # Errors
 ///
-/// No connection, or a file that could not be applied.
-pub async fn run(args: Args, owner: &ConnectUrl) -> Result<(), PolicyError> {
-    let mut client = control::connect(owner).await?;
-    let report = policy::apply_policies(&mut client, &SqlSource::new(args.sql)).await?;
-    println!("{report}");
+/// What the command met, or the exit code that tells its result.
+pub async fn run(command: Command, owner: &ConnectUrl) -> Result<(), Failure> {
+    match command {
+        Command::Plan(args) => plan::run(args, owner).await,
+        Command::Apply(args) => apply::run(args, owner).await,
+        Command::History(args) => history::run(args, owner).await,
+        Command::Rollback(args) => rollback::run(args, owner).await,
+        Command::Show(args) => show::run(args, owner).await,
+    }
+}
+
+/// JSON for another program.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::runtime(format!("the result cannot be written: {error}")))?;
+    println!("{text}");
     Ok(())
+}
+
+/// Where a kept file goes: below `dir`, and nowhere else.
+fn place_of(dir: &Path, part: &str, stem: &str) -> PathBuf {
+    dir.join(part).join(format!("{stem}.sql"))
 }

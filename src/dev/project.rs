@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
-use crate::policy::{self, PolicyError, Report, SqlSource};
+use crate::policy::{self, Options, PolicyError, Report, Signature, SqlSource};
 
 /// Why the files could not be applied. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,9 @@ impl Project {
     pub async fn apply(&self, owner: &ConnectUrl) -> Result<Applied, ProjectError> {
         let began = Instant::now();
         let mut client = control::connect(owner).await.map_err(PolicyError::from)?;
-        let report = policy::migrate(&mut client, &self.source).await?;
+        let signature = Signature { by: None, note: Some("rowgate dev") };
+        let options = Options { signature, ..Options::default() };
+        let report = policy::migrate(&mut client, &self.source, &options).await?;
         Ok(Applied { report, took: began.elapsed() })
     }
 

@@ -1,7 +1,7 @@
 //! One transaction that brings a database to its SQL files, or leaves it as it was.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
@@ -10,9 +10,11 @@ use super::embedded;
 use super::error::PolicyError;
 use super::foreign;
 use super::history::{self, Kept};
+use super::plan::{self, Plan};
+use super::record::{self, Entry, Signature};
 use super::report::{Cause, Report};
 use super::session_jwt;
-use super::source::{Repeatable, SqlSet, SqlSource};
+use super::source::{Repeatable, SqlFile, SqlSet, SqlSource};
 use super::state::{self, State};
 
 const RESET: &str = include_str!("../../sql/internal/reset.sql");
@@ -24,61 +26,181 @@ const LOCK: i64 = 0x726f_7767_6174_6500;
 const LOCK_WAIT: Duration = Duration::from_mins(1);
 
 /// How long a statement waits for a table that is in use. Everybody else who wants the table queues
-/// up behind it, so this is short.
-const TABLE_WAIT: Duration = Duration::from_secs(5);
+/// up behind it, so this is short; and shorter than the server's `deadlock_timeout` (1 s), so that whoever
+/// has to give way is never a caller.
+const TABLE_WAIT: Duration = Duration::from_millis(300);
+
+/// Between two attempts, callers have the tables to themselves for this long; at random up to twice as
+/// long, so as not to keep step with somebody else.
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// Roles belong to the whole cluster, so that migrations of two databases may meet there.
 const ATTEMPTS: u32 = 5;
 
 /// What is to be done.
+#[derive(Clone, Copy)]
 pub(super) enum Work<'a> {
     /// Schema `auth`, the application's migrations, grants and policies.
     Everything(&'a SqlSource),
     /// Grants and policies.
     Policies(&'a SqlSource),
+    /// Grants and policies as an earlier version had them.
+    Version(i32),
 }
 
-/// Does the work, again if another database's migration was in the way.
-pub(super) async fn run(client: &mut Client, work: Work<'_>) -> Result<Report, PolicyError> {
+/// How it is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// What becomes of what somebody changed by hand.
+    pub on_drift: OnDrift,
+    /// Goes into the history.
+    pub signature: Signature<'a>,
+    /// For how long, all attempts together, tables in use are waited for.
+    pub patience: Duration,
+    /// Whether everything is undone in the end.
+    pub is_rehearsal: bool,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            on_drift: OnDrift::TakeBack,
+            signature: Signature::default(),
+            patience: Duration::from_secs(30),
+            is_rehearsal: false,
+        }
+    }
+}
+
+/// What becomes of policies and privileges that somebody changed in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDrift {
+    /// They become what the files say.
+    TakeBack,
+    /// Nothing is applied, and the error lists them.
+    Refuse,
+}
+
+/// What was done, and the same as a plan.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub report: Report,
+    pub plan: Plan,
+}
+
+/// Does the work; again if another database's migration was in the way, or a table was in use.
+pub(super) async fn run(
+    client: &mut Client,
+    work: Work<'_>,
+    options: &Options<'_>,
+) -> Result<Outcome, PolicyError> {
+    let began = Instant::now();
     let mut attempt = 1;
     loop {
-        match once(client, &work).await {
+        match once(client, work, options).await {
             Err(error) if attempt < ATTEMPTS && is_collision(&error) => attempt += 1,
+            Err(error) if waited_for_table(&error) => {
+                if began.elapsed() + PAUSE > options.patience {
+                    return Err(PolicyError::Locked {
+                        seconds: began.elapsed().as_secs(),
+                        doing: "other sessions use a table whose policies are to be replaced",
+                        holder: "their transactions have ended, or with a longer --wait",
+                    });
+                }
+                let more = began.elapsed().subsec_nanos() % 1000;
+                tokio::time::sleep(PAUSE + PAUSE * more / 1000).await;
+            }
             outcome => return outcome,
         }
     }
 }
 
-async fn once(client: &mut Client, work: &Work<'_>) -> Result<Report, PolicyError> {
+async fn once(
+    client: &mut Client,
+    work: Work<'_>,
+    options: &Options<'_>,
+) -> Result<Outcome, PolicyError> {
     // Files are read before the lock is taken, and a bad name is found before anything is done.
     let (source, migrations, set) = match work {
         Work::Everything(source) => {
             let mut set = source.read()?;
             let repeatable = set.repeatable.take();
-            (source, Some(set), repeatable)
+            (Some(source), Some(set), repeatable)
         }
-        Work::Policies(source) => (source, None, Some(source.read_repeatable()?)),
+        Work::Policies(source) => (Some(source), None, Some(source.read_repeatable()?)),
+        Work::Version(_) => (None, None, None),
     };
     let transaction =
         client.transaction().await.map_err(PolicyError::database("beginning a transaction"))?;
     lock(&transaction).await?;
-    let mut report = Report::default();
+    let mut outcome = Outcome::default();
     let extension = session_jwt::installed(&transaction).await?;
     if migrations.is_some() {
         prepare(&transaction).await?;
     } else if !is_migrated(&transaction).await? {
         return Err(PolicyError::NotMigrated);
     }
+    record::prepare(&transaction).await?;
     foreign::prepare(&transaction).await?;
-    if let Some(files) = migrations {
-        report.migrations = versioned(&transaction, source, &files, extension.is_some()).await?;
+    if let (Some(files), Some(source)) = (migrations, source) {
+        outcome.report.migrations =
+            versioned(&transaction, source, &files, extension.is_some()).await?;
     }
+    if let (Work::Policies(source), true) = (work, options.is_rehearsal) {
+        let files = source.read_migrations()?;
+        outcome.plan.pending_migrations = history::pending(&transaction, &files).await?;
+    }
+    let (set, wanted) = match work {
+        Work::Version(version) => {
+            (Some(record::files(&transaction, version).await?), Some(Cause::RolledBack))
+        }
+        _ => (set, None),
+    };
     if let Some(set) = set {
-        repeatable(&transaction, source.schemas(), &set, &mut report).await?;
+        let schemas = source.and_then(SqlSource::schemas);
+        let pending = outcome.plan.pending_migrations.clone();
+        let applied = repeatable(&transaction, schemas, &set, wanted, options, &mut outcome).await;
+        applied.map_err(|error| {
+            if pending.is_empty() {
+                return error;
+            }
+            PolicyError::Unmigrated { pending, error: Box::new(error) }
+        })?;
     }
-    report.warnings.extend(extension.as_deref().map(session_jwt::note));
-    transaction.commit().await.map_err(PolicyError::database("the commit"))?;
-    Ok(report)
+    outcome.report.warnings.extend(extension.as_deref().map(session_jwt::note));
+    let ended = if options.is_rehearsal {
+        transaction.rollback().await
+    } else {
+        transaction.commit().await
+    };
+    ended.map_err(PolicyError::database("the commit"))?;
+    Ok(outcome)
+}
+
+/// Every apply, the newest first.
+pub(super) async fn history(client: &mut Client) -> Result<Vec<Entry>, PolicyError> {
+    record::entries(&looking(client).await?).await
+}
+
+/// The files of a version: directory, name and text of each.
+pub(super) async fn files_of_version(
+    client: &mut Client,
+    version: i32,
+) -> Result<Vec<(String, String, String)>, PolicyError> {
+    let set = record::files(&looking(client).await?, version).await?;
+    let parts = |file: &SqlFile| (file.part().into(), file.stem().into(), file.text.clone());
+    Ok(set.files.iter().map(parts).collect())
+}
+
+/// A transaction that will be undone, in which the history has its present form.
+async fn looking(client: &mut Client) -> Result<Transaction<'_>, PolicyError> {
+    let transaction =
+        client.transaction().await.map_err(PolicyError::database("beginning a transaction"))?;
+    if !is_migrated(&transaction).await? {
+        return Err(PolicyError::NotMigrated);
+    }
+    record::prepare(&transaction).await?;
+    Ok(transaction)
 }
 
 /// Runs the migrations that have not run yet: Rowgate's, another tool's, the project's. Returns their
@@ -158,9 +280,7 @@ async fn prepare(transaction: &Transaction<'_>) -> Result<(), PolicyError> {
         return Err(PolicyError::ForeignAuthSchema { objects });
     }
     let sql = "create schema if not exists auth; create schema if not exists rowgate; \
-               revoke all on schema rowgate from public; \
-               create table if not exists rowgate.policy_state (\
-                 version int4 primary key, fingerprint text not null)";
+               revoke all on schema rowgate from public";
     transaction.batch_execute(sql).await.map_err(PolicyError::database(CREATING))?;
     history::prepare(transaction).await
 }
@@ -177,11 +297,19 @@ async fn repeatable(
     transaction: &Transaction<'_>,
     schemas: Option<&[String]>,
     set: &Repeatable,
-    report: &mut Report,
+    wanted: Option<Cause>,
+    options: &Options<'_>,
+    outcome: &mut Outcome,
 ) -> Result<(), PolicyError> {
+    let Outcome { report, plan } = outcome;
     let last = history::last_applied(transaction).await?;
     let before = State::read(transaction, schemas).await?;
-    report.applied = cause(transaction, last.as_ref(), set, &before, report).await?;
+    let left = match &last {
+        Some((version, _)) => record::left(transaction, *version).await?,
+        None => None,
+    };
+    let as_left = left.as_ref().is_some_and(|(print, _)| *print == before.fingerprint());
+    report.applied = wanted.or_else(|| cause(last.as_ref(), set, as_left, report));
     if report.applied.is_none() {
         return Ok(());
     }
@@ -190,36 +318,40 @@ async fn repeatable(
     history::repeatable(transaction, version, set).await?;
 
     let after = State::read(transaction, schemas).await?;
-    remember(transaction, version, &after.fingerprint()).await?;
     report.changes = before.changes(&after);
     report.grants = before.grant_changes(&after);
     report.warnings = state::warnings(transaction, schemas).await?;
-    Ok(())
+    let left = left.and_then(|(_, lines)| lines);
+    plan.cause = report.applied;
+    plan.changes = plan::compare(left.as_ref(), &before, &after);
+    plan.warnings.clone_from(&report.warnings);
+    if options.on_drift == OnDrift::Refuse && plan.drift().next().is_some() {
+        return Err(PolicyError::ChangedByHand(
+            plan.drift().map(|change| format!("{}: {change}", change.object)).collect(),
+        ));
+    }
+    let (signature, summary) = (options.signature, report.summary());
+    record::write(transaction, version, set, &after, signature, &summary).await
 }
 
 /// Why the files have to be applied, if they have.
-async fn cause(
-    transaction: &Transaction<'_>,
+fn cause(
     last: Option<&(i32, String)>,
     set: &Repeatable,
-    before: &State,
+    as_left: bool,
     report: &Report,
-) -> Result<Option<Cause>, PolicyError> {
-    let Some((version, hash)) = last else {
+) -> Option<Cause> {
+    let Some((_, hash)) = last else {
         // A project without such files leaves the policies of its database alone.
-        return Ok((!set.files.is_empty()).then_some(Cause::First));
+        return (!set.files.is_empty()).then_some(Cause::First);
     };
     if *hash != set.hash {
-        return Ok(Some(Cause::Edited));
+        return Some(Cause::Edited);
     }
     if !report.migrations.is_empty() {
-        return Ok(Some(Cause::Migrated));
+        return Some(Cause::Migrated);
     }
-    let sql = "select fingerprint from rowgate.policy_state where version = $1";
-    let row = transaction.query_opt(sql, &[version]).await;
-    let row = row.map_err(PolicyError::database("reading the last applied state"))?;
-    let as_left = row.is_some_and(|row| row.get::<_, &str>(0) == before.fingerprint());
-    Ok((!as_left).then_some(Cause::Drift))
+    (!as_left).then_some(Cause::Drift)
 }
 
 /// Drops the policies and revokes the privileges that the files are about to make anew.
@@ -230,24 +362,18 @@ async fn take_back(
     const DOING: &str = "taking back policies and grants";
     let rows = transaction.query(RESET, &[&schemas]).await.map_err(PolicyError::database(DOING))?;
     let statements: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
-    transaction.batch_execute(&statements.join(";\n")).await.map_err(|error| match error.code() {
-        Some(&SqlState::LOCK_NOT_AVAILABLE) => PolicyError::Locked {
-            seconds: TABLE_WAIT.as_secs(),
-            doing: "another session uses a table whose policies are to be replaced",
-            holder: "its transaction has ended",
-        },
-        _ => PolicyError::Database { doing: DOING, source: error },
-    })
+    let outcome = transaction.batch_execute(&statements.join(";\n")).await;
+    outcome.map_err(PolicyError::database(DOING))
 }
 
-async fn remember(
-    transaction: &Transaction<'_>,
-    version: i32,
-    fingerprint: &str,
-) -> Result<(), PolicyError> {
-    let sql = "insert into rowgate.policy_state (version, fingerprint) values ($1, $2)";
-    let outcome = transaction.execute(sql, &[&version, &fingerprint]).await;
-    outcome.map(drop).map_err(PolicyError::database("noting the applied state"))
+/// Whether a table was in use for too long. The lock of [`lock`] has an error of its own.
+fn waited_for_table(error: &PolicyError) -> bool {
+    let unavailable = SqlState::LOCK_NOT_AVAILABLE;
+    match error {
+        PolicyError::Statement(error) => error.sqlstate == unavailable.code(),
+        PolicyError::Database { source, .. } => source.code() == Some(&unavailable),
+        _ => false,
+    }
 }
 
 /// Whether another database's migration touched the cluster's roles at the same moment.

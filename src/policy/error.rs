@@ -94,6 +94,37 @@ pub enum PolicyError {
          seal keys where the extension pg_session_jwt has the schema auth)"
     )]
     NotMigrated,
+    /// Somebody changed policies or privileges in the database, and applying would take that back.
+    #[error(
+        "changed in the database by hand since the files were applied:\n  {}\nput it into the files, or take it back with --allow-drift; nothing was applied",
+        .0.join("\n  ")
+    )]
+    ChangedByHand(
+        /// Each change.
+        Vec<String>,
+    ),
+    /// The files could not be tried, perhaps because they need migrations that have not run yet.
+    #[error(
+        "{error}\n{} not run yet; plan with --with-migrations to include them",
+        match pending.as_slice() {
+            [one] => format!("the migration {one} has"),
+            all => format!("the migrations {} have", all.join(", ")),
+        }
+    )]
+    Unmigrated {
+        /// Their names.
+        pending: Vec<String>,
+        /// What went wrong.
+        error: Box<PolicyError>,
+    },
+    /// A version that the history does not have, or has no files of.
+    #[error(
+        "there is no version {version} to go back to; `rowgate policies history` lists them, and those of earlier programs have no files"
+    )]
+    NoSuchVersion {
+        /// The version.
+        version: i32,
+    },
     /// Another process holds a lock for too long.
     #[error("gave up waiting for a lock after {seconds} s while {doing}; try again when {holder}")]
     Locked {

@@ -56,6 +56,24 @@ pub(super) async fn versioned(
     }
 }
 
+/// The application's migrations that have not run yet.
+pub(super) async fn pending(
+    transaction: &Transaction<'_>,
+    files: &[SqlFile],
+) -> Result<Vec<String>, PolicyError> {
+    let failed = || PolicyError::database(HISTORY);
+    let sql = "select to_regclass($1) is not null";
+    let row = transaction.query_one(sql, &[&MIGRATION_HISTORY]).await.map_err(failed())?;
+    let mut ran = Vec::new();
+    if row.get(0) {
+        let sql = format!("select format('V%s__%s', version, name) from {MIGRATION_HISTORY}");
+        let rows = transaction.query(&sql, &[]).await.map_err(failed())?;
+        ran = rows.iter().map(|row| row.get::<_, String>(0)).collect();
+    }
+    let names = files.iter().map(|file| file.stem().to_owned());
+    Ok(names.filter(|name| !ran.contains(name)).collect())
+}
+
 /// The last applied state of grants and policies: its version and the hash of its files.
 pub(super) async fn last_applied(
     transaction: &Transaction<'_>,

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::state::{Change, GrantChanges};
 
 /// Why grants and policies were applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// For the first time in this database.
     First,
@@ -15,6 +18,8 @@ pub enum Cause {
     Migrated,
     /// The files are as they were, but somebody had changed policies or grants in the database.
     Drift,
+    /// An earlier version was wanted back.
+    RolledBack,
 }
 
 /// What was done.
@@ -103,6 +108,7 @@ impl fmt::Display for Report {
             Some(Cause::Drift) => {
                 "policies and grants: applied again, they had been changed in the database by hand"
             }
+            Some(Cause::RolledBack) => "policies and grants: an earlier version applied again",
         })?;
         self.changes.iter().try_for_each(|change| write!(f, "\n  {change}"))?;
         if self.grants != GrantChanges::default() {

@@ -19,6 +19,9 @@ const MIGRATION_NAME: &str = "V<version>__<name>.sql with a whole number and a n
 /// How files in `grants/` and `policies/` are named.
 const REPEATABLE_NAME: &str = "<name>.sql";
 
+/// The directories of repeatable files, in the order in which they are applied.
+const REPEATABLE_PARTS: [&str; 2] = ["grants", "policies"];
+
 /// Length limit of `refinery`'s column for a migration's name.
 const MAX_NAME: usize = 255;
 
@@ -88,6 +91,11 @@ impl SqlSource {
         })
     }
 
+    /// Reads the migrations alone.
+    pub(super) fn read_migrations(&self) -> Result<Vec<SqlFile>, PolicyError> {
+        migrations(&self.migrations_dir())
+    }
+
     /// Reads and checks the grants and policies alone.
     pub(super) fn read_repeatable(&self) -> Result<Repeatable, PolicyError> {
         list(&self.dir)?;
@@ -117,6 +125,15 @@ impl SqlFile {
     /// The name without its extension, as in `V1__todos`.
     pub fn stem(&self) -> &str {
         self.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+    }
+
+    /// The name of its directory, as in `policies`.
+    pub fn part(&self) -> &str {
+        self.path
+            .parent()
+            .and_then(Path::file_name)
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
     }
 
     fn read(path: PathBuf) -> Result<Self, PolicyError> {
@@ -172,18 +189,24 @@ pub(super) struct Repeatable {
 impl Repeatable {
     fn read(dir: &Path) -> Result<Self, PolicyError> {
         let mut files = Vec::new();
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in ["grants", "policies"] {
+        for part in REPEATABLE_PARTS {
             for path in sql_files(&dir.join(part), REPEATABLE_NAME)? {
-                let file = SqlFile::read(path)?;
-                for text in [part, file.stem(), file.text.as_str()] {
-                    context.update(&(text.len() as u64).to_be_bytes());
-                    context.update(text.as_bytes());
-                }
-                files.push(file);
+                files.push(SqlFile::read(path)?);
             }
         }
-        Ok(Self { files, hash: hex::encode(context.finish()) })
+        Ok(Self::of(files))
+    }
+
+    /// These files, in the order in which they are applied.
+    pub fn of(files: Vec<SqlFile>) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for file in &files {
+            for text in [file.part(), file.stem(), file.text.as_str()] {
+                context.update(&(text.len() as u64).to_be_bytes());
+                context.update(text.as_bytes());
+            }
+        }
+        Self { files, hash: hex::encode(context.finish()) }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
 use tokio_postgres::Transaction;
 
 use super::error::PolicyError;
@@ -17,15 +18,19 @@ const PLAIN_NAMES: &str = "set local search_path to pg_catalog";
 const READING: &str = "reading policies and grants";
 
 /// What a line of the state is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A policy of a table.
     Policy,
+    /// Whether policies hold for a table, and for its owner.
     RowSecurity,
+    /// A privilege of one of the API roles.
     Grant,
 }
 
 /// Kind, object and name; and for grants the privilege, so that each is a line of its own.
-type Key = (Kind, String, String, String);
+pub(super) type Key = (Kind, String, String, String);
 
 /// A policy or flag that is not as it was, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +59,26 @@ pub struct GrantChanges {
 pub(super) struct State(BTreeMap<Key, String>);
 
 impl State {
+    /// One line of it.
+    pub fn get(&self, key: &Key) -> Option<&String> {
+        self.0.get(key)
+    }
+
+    /// What its lines are about.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.0.keys()
+    }
+
+    /// As it is kept in the history: a JSON array with an array for each line.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&self.0.iter().collect::<Vec<_>>())
+    }
+
+    /// What [`Self::to_json`] wrote.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        Ok(Self(serde_json::from_str::<Vec<(Key, String)>>(text)?.into_iter().collect()))
+    }
+
     pub async fn read(
         transaction: &Transaction<'_>,
         schemas: Option<&[String]>,

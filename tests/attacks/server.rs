@@ -89,7 +89,9 @@ impl Server {
         let template = self.database(TEMPLATE.to_owned());
         let empty = tempfile::tempdir().unwrap();
         let mut owner = template.owner().await;
-        policy::migrate(&mut owner, &SqlSource::new(empty.path())).await.unwrap();
+        policy::migrate(&mut owner, &SqlSource::new(empty.path()), &policy::Options::default())
+            .await
+            .unwrap();
         owner.batch_execute(&corpus.fixture).await.unwrap();
         owner.batch_execute(&corpus.seed).await.unwrap();
         let superuser = template.superuser().await;

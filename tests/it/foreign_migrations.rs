@@ -72,15 +72,19 @@ impl Folders {
     }
 
     async fn apply_policies(&self, database: &TestDatabase) -> Result<String, String> {
-        policy::apply_policies(&mut database.owner().await, &self.source())
-            .await
-            .map(|report| report.to_string())
-            .map_err(|error| error.to_string())
+        policy::apply_policies(
+            &mut database.owner().await,
+            &self.source(),
+            &policy::Options::default(),
+        )
+        .await
+        .map(|report| report.to_string())
+        .map_err(|error| error.to_string())
     }
 }
 
 async fn migrate(database: &TestDatabase, source: &SqlSource) -> Result<String, String> {
-    policy::migrate(&mut database.owner().await, source)
+    policy::migrate(&mut database.owner().await, source, &policy::Options::default())
         .await
         .map(|report| report.to_string())
         .map_err(|error| error.to_string())

@@ -54,7 +54,9 @@ async fn fixture() -> TestDatabase {
         std::fs::create_dir(project.path().join(folder)).unwrap();
     }
     let source = SqlSource::new(project.path());
-    policy::migrate(&mut database.owner().await, &source).await.unwrap();
+    policy::migrate(&mut database.owner().await, &source, &policy::Options::default())
+        .await
+        .unwrap();
     database.enable_logins().await;
     database.owner().await.batch_execute(FIXTURE).await.unwrap();
     database
@@ -291,7 +293,9 @@ async fn the_projects_own_tables_need_no_hardening_by_their_owner() {
     // No copy of a template: privileges on a database are not copied.
     let database = cluster::empty_database().await;
     let source = SqlSource::new(concat!(env!("CARGO_MANIFEST_DIR"), "/sql"));
-    policy::migrate(&mut database.owner().await, &source).await.unwrap();
+    policy::migrate(&mut database.owner().await, &source, &policy::Options::default())
+        .await
+        .unwrap();
     let (code, text) = harden(&database, false, &["--check", "--owner-only"]).await;
     assert_eq!((code, text.as_str()), (0, "nothing is left to be done\n"));
 }

@@ -39,7 +39,9 @@ async fn with_extension() -> TestDatabase {
 /// The same, with the sample application.
 async fn migrated() -> TestDatabase {
     let database = with_extension().await;
-    policy::migrate(&mut database.owner().await, &project()).await.unwrap();
+    policy::migrate(&mut database.owner().await, &project(), &policy::Options::default())
+        .await
+        .unwrap();
     database.enable_logins().await;
     database
 }
@@ -230,7 +232,9 @@ async fn without_the_extension_no_request_runs_as_nobody() {
         }
     }
     // Our own functions in their place do not change that: whether they believe it is for the next start.
-    policy::migrate(&mut gateway.database.owner().await, &project()).await.unwrap();
+    policy::migrate(&mut gateway.database.owner().await, &project(), &policy::Options::default())
+        .await
+        .unwrap();
     let answer = gateway.sql(Some("alice"), "select 1", json!([])).await;
     assert_eq!(answer.failure(), (503, "RG5036".to_owned()));
 }

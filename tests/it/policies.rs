@@ -2,7 +2,9 @@
 
 mod concurrency;
 mod migrations;
+mod plan;
 mod refusals;
+mod show;
 
 use std::path::{Path, PathBuf};
 
@@ -68,11 +70,21 @@ impl Project {
     }
 
     async fn migrate(&self) -> Result<Report, PolicyError> {
-        policy::migrate(&mut self.database.owner().await, &self.source()).await
+        policy::migrate(
+            &mut self.database.owner().await,
+            &self.source(),
+            &policy::Options::default(),
+        )
+        .await
     }
 
     async fn apply(&self) -> Result<Report, PolicyError> {
-        policy::apply_policies(&mut self.database.owner().await, &self.source()).await
+        policy::apply_policies(
+            &mut self.database.owner().await,
+            &self.source(),
+            &policy::Options::default(),
+        )
+        .await
     }
 
     /// Policies, privileges and flags, as the catalogues have them.
@@ -266,7 +278,7 @@ async fn schemas_that_are_not_managed_are_left_alone() {
     project.append("policies/todos.sql", PUBLIC_COMPLETED);
     let source = project.source().with_schemas(vec!["public".to_owned()]);
     let mut client = project.database.owner().await;
-    policy::apply_policies(&mut client, &source).await.unwrap();
+    policy::apply_policies(&mut client, &source, &policy::Options::default()).await.unwrap();
     assert!(project.rules().await.iter().any(|rule| rule.starts_with("kept")));
     assert!(may(&owner, "anonymous", "other.t", "select").await);
 
@@ -299,7 +311,9 @@ async fn files_do_not_influence_each_other_or_depend_on_the_session() {
     let mut client = project.database.owner().await;
     let session = "set search_path to pg_catalog; set standard_conforming_strings to off";
     client.batch_execute(session).await.unwrap();
-    policy::apply_policies(&mut client, &project.source()).await.unwrap();
+    policy::apply_policies(&mut client, &project.source(), &policy::Options::default())
+        .await
+        .unwrap();
     assert_eq!(project.rules().await, before);
     let path: String = client.query_one("show search_path", &[]).await.unwrap().get(0);
     assert_eq!(path, "pg_catalog", "the session's own settings come back");

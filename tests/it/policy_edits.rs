@@ -31,7 +31,7 @@ fn append(project: &tempfile::TempDir, file: &str, sql: &str) {
 
 async fn apply(gateway: &TestGateway, project: &tempfile::TempDir) -> Result<String, String> {
     let mut owner = gateway.database.owner().await;
-    policy::apply_policies(&mut owner, &SqlSource::new(project.path()))
+    policy::apply_policies(&mut owner, &SqlSource::new(project.path()), &policy::Options::default())
         .await
         .map(|report| report.to_string())
         .map_err(|error| error.to_string())

@@ -27,7 +27,9 @@ async fn new_project_can_be_migrated_as_it_is() {
 
     let database = cluster::empty_database().await;
     let source = SqlSource::new(project.join("sql"));
-    let report = policy::migrate(&mut database.owner().await, &source).await.unwrap();
+    let report = policy::migrate(&mut database.owner().await, &source, &policy::Options::default())
+        .await
+        .unwrap();
     assert!(report.migrations.contains(&"V1__todos".to_owned()), "{report}");
 }
 

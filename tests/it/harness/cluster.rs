@@ -226,7 +226,7 @@ async fn enable_logins(superuser: &Client) {
 /// Brings a database to the repository's `sql/`, as `rowgate migrate` does.
 async fn migrate(database: &TestDatabase) {
     let sql = SqlSource::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"));
-    policy::migrate(&mut database.owner().await, &sql).await.unwrap();
+    policy::migrate(&mut database.owner().await, &sql, &policy::Options::default()).await.unwrap();
 }
 
 fn test_database(cluster: &Cluster, name: String) -> TestDatabase {

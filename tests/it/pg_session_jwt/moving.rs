@@ -36,7 +36,9 @@ async fn a_database_moves_to_our_own_seal_with_its_rows_and_policies() {
     );
     let project = SqlSource::new(directory.path());
     let database = with_extension().await;
-    policy::migrate(&mut database.owner().await, &project).await.unwrap();
+    policy::migrate(&mut database.owner().await, &project, &policy::Options::default())
+        .await
+        .unwrap();
     database.enable_logins().await;
     let add = "insert into todos (task) values ($1)";
     let old = TestGateway::on(database.clone(), |_| {}).await;
@@ -68,7 +70,10 @@ async fn a_database_moves_to_our_own_seal_with_its_rows_and_policies() {
         "migrations/V2__user_id_default.sql",
         "alter table todos alter column user_id set default auth.user_id();",
     );
-    let report = policy::migrate(&mut database.owner().await, &project).await.unwrap();
+    let report =
+        policy::migrate(&mut database.owner().await, &project, &policy::Options::default())
+            .await
+            .unwrap();
     assert!(report.migrations.contains(&"auth/V5__seal_key_rotation".to_owned()), "{report}");
     assert!(!report.to_string().contains("pg_session_jwt"), "{report}");
 

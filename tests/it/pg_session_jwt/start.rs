@@ -137,13 +137,19 @@ async fn migrate_leaves_the_extensions_functions_alone_and_says_so() {
                        from pg_proc as p where p.pronamespace = 'auth'::regnamespace";
     let superuser = database.superuser().await;
     let before: String = superuser.query_one(functions, &[]).await.unwrap().get(0);
-    let report = policy::migrate(&mut database.owner().await, &project()).await.unwrap();
+    let report =
+        policy::migrate(&mut database.owner().await, &project(), &policy::Options::default())
+            .await
+            .unwrap();
     assert!(report.to_string().contains("pg_session_jwt"), "{report}");
     assert_eq!(report.migrations[0], "auth/V1__roles");
     let after: String = superuser.query_one(functions, &[]).await.unwrap().get(0);
     assert_eq!(before, after);
     // Once more: nothing to do.
-    let report = policy::migrate(&mut database.owner().await, &project()).await.unwrap();
+    let report =
+        policy::migrate(&mut database.owner().await, &project(), &policy::Options::default())
+            .await
+            .unwrap();
     assert!(report.migrations.is_empty(), "{report}");
     let tables =
         "select count(*) from pg_class where relnamespace = 'auth'::regnamespace and relkind = 'r'";
@@ -156,12 +162,18 @@ async fn migrate_says_what_it_cannot_do_beside_the_extension() {
     let superuser = database.superuser().await;
     superuser.batch_execute("revoke usage on schema auth from public").await.unwrap();
     let mut owner = database.owner().await;
-    let refused = policy::migrate(&mut owner, &project()).await.unwrap_err().to_string();
+    let refused = policy::migrate(&mut owner, &project(), &policy::Options::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("grant usage on schema auth to public"), "{refused}");
     superuser.batch_execute("grant usage on schema auth to public").await.unwrap();
     superuser.batch_execute("create function auth.other() returns int4 return 1").await.unwrap();
-    let refused = policy::migrate(&mut owner, &project()).await.unwrap_err().to_string();
+    let refused = policy::migrate(&mut owner, &project(), &policy::Options::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("already contains auth.other()"), "{refused}");
     superuser.batch_execute("drop function auth.other()").await.unwrap();
-    policy::migrate(&mut owner, &project()).await.unwrap();
+    policy::migrate(&mut owner, &project(), &policy::Options::default()).await.unwrap();
 }

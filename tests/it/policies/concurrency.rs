@@ -7,7 +7,9 @@ use crate::harness::cluster::{self, PrivateCluster, connect};
 
 async fn migrate(owner_url: String) -> Report {
     let mut client = connect(&owner_url).await;
-    policy::migrate(&mut client, &SqlSource::new(PROJECT_SQL)).await.unwrap()
+    policy::migrate(&mut client, &SqlSource::new(PROJECT_SQL), &policy::Options::default())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -47,7 +49,7 @@ async fn eight_at_once_after_an_edit_apply_it_once() {
         let (url, source) = (project.database.owner_url.clone(), project.source());
         tasks.push(tokio::spawn(async move {
             let mut client = connect(&url).await;
-            policy::apply_policies(&mut client, &source).await.unwrap()
+            policy::apply_policies(&mut client, &source, &policy::Options::default()).await.unwrap()
         }));
     }
     let mut worked = 0;

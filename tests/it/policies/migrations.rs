@@ -141,8 +141,13 @@ async fn the_owner_needs_no_superuser_and_keeps_no_membership() {
     // A superuser may migrate as well.
     let project = Project::new().await;
     let mut superuser = project.database.superuser().await;
-    policy::migrate(&mut superuser, &project.source()).await.unwrap();
-    assert!(policy::migrate(&mut superuser, &project.source()).await.unwrap().is_unchanged());
+    policy::migrate(&mut superuser, &project.source(), &policy::Options::default()).await.unwrap();
+    assert!(
+        policy::migrate(&mut superuser, &project.source(), &policy::Options::default())
+            .await
+            .unwrap()
+            .is_unchanged()
+    );
     policy::read_seal_key(&superuser).await.unwrap();
 }
 

@@ -159,7 +159,10 @@ async fn a_mistyped_directory_is_an_error_and_drops_nothing() {
     let before = project.rules().await;
     let source = rowgate::policy::SqlSource::new(project.path("sqll"));
     let mut owner = project.database.owner().await;
-    let error = rowgate::policy::apply_policies(&mut owner, &source).await.unwrap_err();
+    let error =
+        rowgate::policy::apply_policies(&mut owner, &source, &rowgate::policy::Options::default())
+            .await
+            .unwrap_err();
     assert!(matches!(error, PolicyError::Read { .. }), "{error}");
     assert_eq!(project.rules().await, before);
 }

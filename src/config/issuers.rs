@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::file::ISSUER;
 use super::layers::variable;
-use super::presets::{Given, Needed};
+use super::presets::{Given, Needed, forms};
 use super::reader::Reader;
 use super::{IssuerConfig, Preset, token_rules, values};
 use crate::auth::check_jwks_url;
@@ -53,16 +53,16 @@ fn is_of_issuer(key: &str) -> bool {
 }
 
 fn issuer(reader: &mut Reader<'_>, index: usize) -> Option<IssuerConfig> {
-    let preset = reader.get("issuer.preset", index, values::preset);
+    let preset = reader.get("issuer.preset", index, forms::preset);
     let given = Given {
         url: reader.get("issuer.url", index, values::identifier),
-        domain: reader.get("issuer.domain", index, values::domain),
-        realm: reader.get("issuer.realm", index, values::provider_id),
-        project: reader.get("issuer.project", index, values::provider_id),
-        user_pool: reader.get("issuer.user_pool", index, values::user_pool),
-        client_id: reader.get("issuer.client_id", index, values::provider_id),
-        tenant: reader.get("issuer.tenant", index, values::tenant),
-        version: reader.get("issuer.version", index, values::entra_version),
+        domain: reader.get("issuer.domain", index, forms::domain),
+        realm: reader.get("issuer.realm", index, forms::provider_id),
+        project: reader.get("issuer.project", index, forms::provider_id),
+        user_pool: reader.get("issuer.user_pool", index, forms::user_pool),
+        client_id: reader.get("issuer.client_id", index, forms::provider_id),
+        tenant: reader.get("issuer.tenant", index, forms::tenant),
+        version: reader.get("issuer.version", index, forms::entra_version),
     };
     let jwks_url = reader.get("issuer.jwks_url", index, values::identifier);
     let audiences = reader.get("issuer.audience", index, values::list);
@@ -99,7 +99,7 @@ fn issuer(reader: &mut Reader<'_>, index: usize) -> Option<IssuerConfig> {
 /// Whether this issuer stands in the file, or is meant by the environment or by flags.
 fn is_begun(reader: &Reader<'_>, index: usize) -> bool {
     let is_given = |key: &&str| is_of_issuer(key) && reader.layers.find(key, index).is_some();
-    reader.layers.file.issuers.get(index).is_some() || reader.asked.iter().any(|key| is_given(&key))
+    reader.layers.file.issuers.get(index).is_some() || reader.asked.iter().any(is_given)
 }
 
 /// Complains about parameters that the preset needs and does not have, or has and does not read.

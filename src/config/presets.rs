@@ -1,7 +1,12 @@
 //! What is known of each identity provider: what its console shows, how `iss` and the address of its keys
 //! follow from that, and what its tokens must carry. Must never make a rule looser than plain OIDC's.
 
+pub(super) mod forms;
+mod parameters;
+
 use super::RequiredClaim;
+
+pub(super) use parameters::Needed;
 
 /// An identity provider whose quirks are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,22 +50,6 @@ pub enum EntraVersion {
     V2,
 }
 
-/// A key that a preset reads.
-pub(super) struct Parameter {
-    pub(super) key: &'static str,
-    pub(super) needed: Needed,
-    /// Where the provider shows it.
-    pub(super) find: &'static str,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Needed {
-    Always,
-    /// Only to derive `iss`: `url` stands for it.
-    WithoutUrl,
-    Never,
-}
-
 /// The parameters that were given, each checked for its form.
 #[derive(Debug, Default)]
 pub(super) struct Given {
@@ -82,14 +71,6 @@ pub(super) struct Derived {
     pub(super) jwks_url: Option<String>,
     pub(super) audiences: Vec<String>,
     pub(super) required_claims: Vec<RequiredClaim>,
-}
-
-const fn always(key: &'static str, find: &'static str) -> Parameter {
-    Parameter { key, needed: Needed::Always, find }
-}
-
-const fn without_url(key: &'static str, find: &'static str) -> Parameter {
-    Parameter { key, needed: Needed::WithoutUrl, find }
 }
 
 impl Preset {
@@ -134,152 +115,6 @@ impl Preset {
 
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|preset| preset.name() == name)
-    }
-
-    /// Which keys it reads.
-    pub(super) fn parameters(self) -> &'static [Parameter] {
-        match self {
-            Self::Clerk => {
-                const {
-                    &[without_url(
-                        "issuer.domain",
-                        "Clerk Dashboard > Configure > API keys > Frontend API URL, such as \
-                     your-app.clerk.accounts.dev",
-                    )]
-                }
-            }
-            Self::Auth0 => {
-                const {
-                    &[without_url(
-                        "issuer.domain",
-                        "Auth0 Dashboard > Applications > (yours) > Settings > Domain, such as \
-                     your-tenant.eu.auth0.com, or your custom domain",
-                    )]
-                }
-            }
-            Self::Supabase => {
-                const {
-                    &[without_url(
-                        "issuer.project",
-                        "Supabase Dashboard > Project Settings > General > Project ID, such as \
-                     abcdefghijklmnopqrst",
-                    )]
-                }
-            }
-            Self::Firebase => {
-                const {
-                    &[always(
-                        "issuer.project",
-                        "Firebase console > Project settings > General > Project ID, such as my-app-1a2b3",
-                    )]
-                }
-            }
-            Self::Cognito => {
-                const {
-                    &[without_url(
-                        "issuer.user_pool",
-                        "Amazon Cognito console > User pools > (yours) > Overview > User pool ID, such as \
-                     eu-central-1_AbCdEfGhI",
-                    )]
-                }
-            }
-            Self::Keycloak => {
-                const {
-                    &[
-                        without_url(
-                            "issuer.domain",
-                            "the host where Keycloak is reached, with the path before /realms if there is \
-                         one, such as sso.example.com",
-                        ),
-                        without_url(
-                            "issuer.realm",
-                            "Keycloak Admin Console > Realm settings > General > Realm name",
-                        ),
-                    ]
-                }
-            }
-            Self::Workos => {
-                const {
-                    &[always(
-                        "issuer.client_id",
-                        "WorkOS Dashboard > API Keys > Client ID, such as client_01H…",
-                    )]
-                }
-            }
-            Self::Stytch => {
-                const {
-                    &[always(
-                        "issuer.project",
-                        "Stytch Dashboard > Project Settings > Project ID, such as project-live-…",
-                    )]
-                }
-            }
-            Self::Descope => {
-                const {
-                    &[always(
-                        "issuer.project",
-                        "Descope Console > Project > Project ID, such as P2aBc…",
-                    )]
-                }
-            }
-            Self::Entra => {
-                const {
-                    &[
-                        always(
-                            "issuer.tenant",
-                            "Microsoft Entra admin center > Overview > Tenant ID, a GUID",
-                        ),
-                        Parameter {
-                            key: "issuer.version",
-                            needed: Needed::Never,
-                            find: "v1 or v2, as the `ver` of your tokens says",
-                        },
-                    ]
-                }
-            }
-            Self::BetterAuth => {
-                const {
-                    &[without_url(
-                        "issuer.domain",
-                        "the host of BETTER_AUTH_URL (baseURL), such as app.example.com",
-                    )]
-                }
-            }
-            Self::NeonAuth => {
-                const {
-                    &[always(
-                        "issuer.domain",
-                        "Neon Console > (project, branch) > Auth > Configuration > Auth URL, such as \
-                     ep-….neonauth.eu-central-1.aws.neon.tech/neondb/auth",
-                    )]
-                }
-            }
-            Self::Google | Self::Oidc => &[],
-        }
-    }
-
-    /// Where to find the audience, if the preset's tokens mean nothing without one: the issuer signs for
-    /// every application in the world, or signs ID tokens and access tokens alike.
-    pub(super) fn needs_audience(self) -> Option<&'static str> {
-        match self {
-            Self::Google => Some(
-                "Google signs ID tokens for every application there is, so give your own: Google Cloud \
-                 console > APIs & Services > Credentials > OAuth 2.0 Client ID, such as \
-                 audience = [\"1234-abc.apps.googleusercontent.com\"]",
-            ),
-            Self::Entra => Some(
-                "Entra signs tokens for every application of the tenant, Microsoft Graph among them, so \
-                 give your own: Entra admin center > App registrations > (your API) > Application \
-                 (client) ID; in tokens of version v1, the Application ID URI, such as \
-                 audience = [\"api://1f0e…\"]",
-            ),
-            Self::Auth0 => Some(
-                "Auth0 signs ID tokens and tokens for other APIs with the same keys, so give your own: \
-                 Auth0 Dashboard > Applications > APIs > (yours) > Identifier, such as \
-                 audience = [\"https://api.example.com\"]",
-            ),
-            _ => None,
-        }
     }
 
     /// Everything that follows from the parameters; none if a needed one is missing.

@@ -1,8 +1,9 @@
 //! What an issuer's tokens are held to besides signature, `iss`, `aud` and dates, and what of them the
 //! database gets. Knows no provider.
 
+use super::file::Raw;
 use super::reader::Reader;
-use super::values;
+use super::values::{self, Parsed, list, memory_size, names, text};
 
 /// Bytes of the claims that the database gets, at most and by default.
 pub const MOST_CLAIMS_BYTES: usize = 16 * 1024;
@@ -143,25 +144,54 @@ pub(super) fn read(reader: &mut Reader<'_>, index: usize) -> TokenRules {
     let rules = TokenRules::default();
     TokenRules {
         authorized_parties: reader
-            .get("issuer.authorized_parties", index, values::list)
+            .get("issuer.authorized_parties", index, list)
             .unwrap_or(rules.authorized_parties),
-        client_ids: reader
-            .get("issuer.client_ids", index, values::list)
-            .unwrap_or(rules.client_ids),
+        client_ids: reader.get("issuer.client_ids", index, list).unwrap_or(rules.client_ids),
         required_claims: reader
-            .get("issuer.required_claims", index, values::required_claims)
+            .get("issuer.required_claims", index, required_claims)
             .unwrap_or(rules.required_claims),
         require_exp: reader
             .get("issuer.require_exp", index, values::flag)
             .unwrap_or(rules.require_exp),
         user_id_claim: reader
-            .get("issuer.user_id_claim", index, values::claim_path)
+            .get("issuer.user_id_claim", index, claim_path)
             .unwrap_or(rules.user_id_claim),
-        claims: reader.get("issuer.claims", index, values::claim_selection).unwrap_or(rules.claims),
+        claims: reader.get("issuer.claims", index, claim_selection).unwrap_or(rules.claims),
         claims_bytes: reader
-            .get("issuer.claims_bytes", index, values::claims_bytes)
+            .get("issuer.claims_bytes", index, claims_bytes)
             .unwrap_or(rules.claims_bytes),
     }
+}
+
+/// `name=value`, split at the first `=`.
+fn required_claims(raw: &Raw) -> Parsed<Vec<RequiredClaim>> {
+    const EXPECTED: &str = "expected claims with their values, such as [\"token_use=access\"] (in the \
+                            environment: token_use=access,typ=Bearer)";
+    let required = |item: &String| match item.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok(RequiredClaim::new(name, value)),
+        _ => Err(EXPECTED),
+    };
+    list(raw).map_err(|_| EXPECTED)?.iter().map(required).collect()
+}
+
+fn claim_path(raw: &Raw) -> Parsed<ClaimPath> {
+    const EXPECTED: &str = "expected a claim's name, such as sub or https://app.example/uid, or the way to \
+                            it, such as /app_metadata/uid";
+    ClaimPath::parse(text(raw, EXPECTED)?).ok_or(EXPECTED)
+}
+
+fn claim_selection(raw: &Raw) -> Parsed<ClaimSelection> {
+    const EXPECTED: &str = "expected all, or the names of claims, such as [\"org_id\", \"email\"] (in the \
+                            environment: org_id,email)";
+    match raw {
+        Raw::Text(word) if word == "all" => Ok(ClaimSelection::All),
+        raw => names(raw).map(ClaimSelection::Only).ok_or(EXPECTED),
+    }
+}
+
+fn claims_bytes(raw: &Raw) -> Parsed<usize> {
+    const EXPECTED: &str = "expected a number of bytes up to 16KiB, such as 4KiB";
+    memory_size(raw).ok().filter(|bytes| *bytes <= MOST_CLAIMS_BYTES).ok_or(EXPECTED)
 }
 
 #[cfg(test)]

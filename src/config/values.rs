@@ -9,8 +9,7 @@ use url::{Origin, Url};
 use super::file::Raw;
 use super::network::Network;
 use super::{
-    ClaimPath, ClaimSelection, ConcurrentRequests, EntraVersion, ExtraKind, LogFormat,
-    MOST_CLAIMS_BYTES, MOST_PARAMETERS, Pooler, Preset, RequiredClaim, SealKeyConfig,
+    ConcurrentRequests, ExtraKind, LogFormat, MOST_PARAMETERS, Pooler, SealKeyConfig,
     StatementKinds,
 };
 
@@ -209,108 +208,6 @@ pub(super) fn list(raw: &Raw) -> Parsed<Vec<String>> {
     Ok(items)
 }
 
-pub(super) fn preset(raw: &Raw) -> Parsed<Preset> {
-    const EXPECTED: &str = "expected clerk, auth0, supabase, firebase, cognito, keycloak, workos, stytch, descope, \
-         google, entra, better-auth, neon-auth or oidc";
-    Preset::named(text(raw, EXPECTED)?).ok_or(EXPECTED)
-}
-
-/// A host, with or without a port and a path; `https://` in front and a slash behind may stay from copying.
-pub(super) fn domain(raw: &Raw) -> Parsed<String> {
-    const EXPECTED: &str = "expected a host name (with a path if the provider shows one), such as \
-                            auth.example.com; for http or an address of another kind, give url and \
-                            jwks_url instead";
-    let text = text(raw, EXPECTED)?;
-    let domain = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');
-    let url = Url::parse(&format!("https://{domain}/")).map_err(|_| EXPECTED)?;
-    let is_plain = domain.bytes().all(|b| {
-        b.is_ascii_lowercase()
-            || b.is_ascii_digit()
-            || b"-._~:/ABCDEFGHIJKLMNOPQRSTUVWXYZ".contains(&b)
-    });
-    let host = domain.split(['/', ':']).next().unwrap_or_default();
-    // Hosts are compared byte for byte, so the one in `iss` has to be written as providers write it.
-    if is_plain && url.host_str() == Some(host) && !domain.contains("//") {
-        Ok(domain.to_owned())
-    } else {
-        Err(EXPECTED)
-    }
-}
-
-/// An id or a name that a provider shows, which becomes part of a URL.
-pub(super) fn provider_id(raw: &Raw) -> Parsed<String> {
-    const EXPECTED: &str = "expected an id of letters, digits, hyphens, dots and underscores, as the provider shows it";
-    let id = text(raw, EXPECTED)?;
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-    let is_relative = id.bytes().all(|b| b == b'.');
-    if !is_relative && id.bytes().all(fits) { Ok(id.to_owned()) } else { Err(EXPECTED) }
-}
-
-pub(super) fn user_pool(raw: &Raw) -> Parsed<String> {
-    const EXPECTED: &str = "expected the user pool's id, which begins with its region, such as \
-                            eu-central-1_AbCdEfGhI (Cognito console > User pools > Overview)";
-    let id = provider_id(raw).map_err(|_| EXPECTED)?;
-    match id.split_once('_') {
-        Some((region, rest)) if region.contains('-') && !rest.is_empty() => Ok(id),
-        _ => Err(EXPECTED),
-    }
-}
-
-pub(super) fn tenant(raw: &Raw) -> Parsed<String> {
-    const EXPECTED: &str = "expected the tenant's id, a GUID in lower case such as \
-                            8eaef023-2b34-4da1-9baa-8bc8c9d6a490 (Entra admin center > Overview). \
-                            `common`, `organizations` and `consumers` are not one issuer: the `iss` of \
-                            every token names the tenant of its user, so add an [[issuer]] for each";
-    const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
-    let id = text(raw, EXPECTED)?;
-    let fits = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let groups: Vec<usize> = id.split('-').map(str::len).collect();
-    if groups == GROUPS && id.bytes().all(|b| fits(b) || b == b'-') {
-        Ok(id.to_owned())
-    } else {
-        Err(EXPECTED)
-    }
-}
-
-pub(super) fn entra_version(raw: &Raw) -> Parsed<EntraVersion> {
-    match raw {
-        Raw::Text(word) if word == "v1" => Ok(EntraVersion::V1),
-        Raw::Text(word) if word == "v2" => Ok(EntraVersion::V2),
-        _ => Err("expected v1 or v2, as the token's `ver` says (1.0 or 2.0)"),
-    }
-}
-
-/// `name=value`, split at the first `=`.
-pub(super) fn required_claims(raw: &Raw) -> Parsed<Vec<RequiredClaim>> {
-    const EXPECTED: &str = "expected claims with their values, such as [\"token_use=access\"] (in the \
-                            environment: token_use=access,typ=Bearer)";
-    let required = |item: &String| match item.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok(RequiredClaim::new(name, value)),
-        _ => Err(EXPECTED),
-    };
-    list(raw).map_err(|_| EXPECTED)?.iter().map(required).collect()
-}
-
-pub(super) fn claim_path(raw: &Raw) -> Parsed<ClaimPath> {
-    const EXPECTED: &str = "expected a claim's name, such as sub or https://app.example/uid, or the way to \
-                            it, such as /app_metadata/uid";
-    ClaimPath::parse(text(raw, EXPECTED)?).ok_or(EXPECTED)
-}
-
-pub(super) fn claim_selection(raw: &Raw) -> Parsed<ClaimSelection> {
-    const EXPECTED: &str = "expected all, or the names of claims, such as [\"org_id\", \"email\"] (in the \
-                            environment: org_id,email)";
-    match raw {
-        Raw::Text(word) if word == "all" => Ok(ClaimSelection::All),
-        raw => names(raw).map(ClaimSelection::Only).ok_or(EXPECTED),
-    }
-}
-
-pub(super) fn claims_bytes(raw: &Raw) -> Parsed<usize> {
-    const EXPECTED: &str = "expected a number of bytes up to 16KiB, such as 4KiB";
-    memory_size(raw).ok().filter(|bytes| *bytes <= MOST_CLAIMS_BYTES).ok_or(EXPECTED)
-}
-
 pub(super) fn algorithms(raw: &Raw) -> Parsed<Vec<Algorithm>> {
     const EXPECTED: &str = "expected signature algorithms with public keys, such as [\"RS256\", \
                             \"ES256\"] (known: RS256, RS384, RS512, PS256, PS384, PS512, ES256, \
@@ -388,7 +285,7 @@ pub(super) fn system_names(raw: &Raw) -> Parsed<Vec<String>> {
 }
 
 /// A list that may be empty.
-fn names(raw: &Raw) -> Option<Vec<String>> {
+pub(super) fn names(raw: &Raw) -> Option<Vec<String>> {
     match raw {
         Raw::List(items) if items.is_empty() => Some(Vec::new()),
         Raw::Text(text) if text.is_empty() => Some(Vec::new()),
@@ -431,7 +328,7 @@ fn seal_key(line: &str) -> Parsed<SealKeyConfig> {
     Ok(SealKeyConfig { kid: kid.to_owned(), key, bound: unmarked.is_none() })
 }
 
-fn text<'a>(raw: &'a Raw, expected: &'static str) -> Parsed<&'a str> {
+pub(super) fn text<'a>(raw: &'a Raw, expected: &'static str) -> Parsed<&'a str> {
     if let Raw::Text(text) = raw { Ok(text) } else { Err(expected) }
 }
 

@@ -5,6 +5,7 @@ mod clouds;
 mod hosted;
 mod own;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use hyper::Method;
@@ -27,9 +28,10 @@ const INTRODUCTION: &str = "\
 # Presets and the tokens they accept
 
 Written by `WRITE_ISSUER_SHAPES=1 cargo test --test it -- issuers::shapes`, which fails without the variable when a
-gateway answers otherwise. Each token has exactly the shape that its provider makes, was signed with the keys that the
-gateway had fetched for its issuer, and was sent to one gateway with all of these issuers. `docs/issuers.md` explains
-the presets.
+gateway answers otherwise. Each token has the claims and the header that its provider makes, and was sent to one gateway
+with all of these issuers. Besides what is shown, each has a `jwks_url` that leads to the keys of the test. Each
+accepted token was also sent with a stranger's signature, and refused with `RG4015`. `docs/issuers.md` explains the
+presets.
 ";
 
 /// A configured provider and what is sent to it.
@@ -164,14 +166,29 @@ async fn send(gateway: &TestGateway, token: &str) -> TestAnswer {
     gateway.send(Method::POST, "/sql", &[("authorization", &authorization)], body).await
 }
 
-/// A cell of the table: what the gateway answered.
-fn answer_cell(answer: &TestAnswer) -> String {
+/// A cell of the table: what the gateway answered. Messages are collected by their code.
+fn answer_cell(answer: &TestAnswer, messages: &mut Messages) -> String {
     if answer.status == 200 {
         let rows = answer.rows();
-        return format!("accepted: `{}`", rows[0][1].as_str().unwrap());
+        return format!("accepted: `{}`", rows[0][1].as_str().unwrap().replace('|', "\\|"));
     }
     let (status, code) = answer.failure();
-    format!("{status} `{code}`: {}", answer.json()["message"].as_str().unwrap())
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    let cell = format!("{status} `{code}`");
+    messages.entry(code).or_default().insert(message);
+    cell
+}
+
+type Messages = BTreeMap<String, BTreeSet<String>>;
+
+fn messages_table(messages: &Messages) -> String {
+    let mut table = "\n## What the codes say\n\n| code | message |\n|---|---|\n".to_owned();
+    for (code, messages) in messages {
+        for message in messages {
+            writeln!(table, "| `{code}` | {message} |").unwrap();
+        }
+    }
+    table
 }
 
 #[tokio::test]
@@ -179,7 +196,7 @@ async fn each_preset_accepts_its_providers_tokens_and_refuses_those_that_come_cl
     let providers = providers();
     let gateway = gateway(&providers).await;
     let stranger = KeyRing::generate(1);
-    let mut table = INTRODUCTION.to_owned();
+    let (mut table, mut messages) = (INTRODUCTION.to_owned(), Messages::new());
     for Provider { title, toml, usual, shapes } in &providers {
         write!(table, "\n## {title}\n\n```toml\n[[issuer]]\n{toml}\n```\n\n").unwrap();
         table.push_str("| token | answer |\n|---|---|\n");
@@ -194,7 +211,7 @@ async fn each_preset_accepts_its_providers_tokens_and_refuses_those_that_come_cl
                 None => build().sign(),
             };
             let answer = send(&gateway, &token).await;
-            let cell = answer_cell(&answer);
+            let cell = answer_cell(&answer, &mut messages);
             match shape.expected {
                 Expected::User(user) => {
                     assert_eq!(answer.status, 200, "{name}: {cell}");
@@ -212,6 +229,7 @@ async fn each_preset_accepts_its_providers_tokens_and_refuses_those_that_come_cl
             writeln!(table, "| {} | {cell} |", shape.what).unwrap();
         }
     }
+    table.push_str(&messages_table(&messages));
     if std::env::var_os(WRITE_VARIABLE).is_some() {
         std::fs::write(TABLE, &table).unwrap();
     }

@@ -79,14 +79,15 @@ struct Provenance {
 }
 
 impl VerifiedToken {
-    /// The claims as the database gets them: one JSON object, ASCII only, at most 16 KiB.
+    /// The claims as the database gets them: one JSON object, ASCII only, at most 16 KiB. Its `sub` is the
+    /// user's id, whichever claim of the token that was.
     #[must_use]
     pub fn claims(&self) -> &str {
         &self.claims
     }
 
     /// From when on the token no longer counts, in seconds since the Unix epoch: its `exp` plus the
-    /// issuer's leeway. Always in the future when [`Authenticator::authenticate`] hands it out.
+    /// issuer's leeway, or, where it may have no `exp`, a few minutes after it was verified. Always in the future when [`Authenticator::authenticate`] hands it out.
     #[must_use]
     pub fn expires_at(&self) -> u64 {
         self.expires_at
@@ -105,7 +106,7 @@ impl VerifiedToken {
         u64::from_str_radix(&self.subject_hash, 16).unwrap_or_default()
     }
 
-    /// A keyed hash of issuer and `sub`, for logs: 16 hex digits.
+    /// A keyed hash of issuer and user id, for logs: 16 hex digits.
     #[must_use]
     pub fn subject_hash(&self) -> &str {
         &self.subject_hash

@@ -10,10 +10,12 @@ mod file;
 mod issuers;
 mod layers;
 pub mod network;
+mod presets;
 mod reader;
 mod secrets;
 mod sections;
 mod suggest;
+mod token_rules;
 mod values;
 
 use std::net::SocketAddr;
@@ -27,7 +29,9 @@ pub use database::DatabaseUrls;
 pub use defaults::MOST_PARAMETERS;
 pub use error::{ConfigError, Origin, Problem};
 pub use layers::{ConfigSources, Environment, Flag};
+pub use presets::{EntraVersion, Preset};
 pub use secrets::read_seal_key_file;
+pub use token_rules::{ClaimPath, ClaimSelection, MOST_CLAIMS_BYTES, RequiredClaim, TokenRules};
 pub use values::duration_of;
 
 /// Everything `rowgate serve` needs to know.
@@ -131,6 +135,8 @@ pub struct AuthConfig {
 /// One issuer whose tokens are accepted.
 #[derive(Clone, Debug)]
 pub struct IssuerConfig {
+    /// The provider, if it is a known one.
+    pub preset: Preset,
     /// The `iss` that its tokens carry, byte for byte.
     pub url: String,
     /// Where its key set is fetched from.
@@ -141,6 +147,8 @@ pub struct IssuerConfig {
     pub algorithms: Vec<jsonwebtoken::Algorithm>,
     /// Tolerated clock difference for `exp`, `nbf` and `iat`.
     pub leeway: Duration,
+    /// What its tokens are held to besides.
+    pub rules: TokenRules,
 }
 
 /// `[cors]`

@@ -1,19 +1,23 @@
 //! Owns the rules about a token's claims (RFC 7519 §4.1) and their form for the database; must never
 //! let a claim's value into an error.
 
+mod for_database;
+mod purpose;
+mod user;
+
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::ser::{CharEscape, CompactFormatter, Formatter, Serializer};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::error::AuthError;
+use crate::config::TokenRules;
 
-/// Bytes of the claims as the database gets them.
-const MAX_CLAIMS_BYTES: usize = 16 * 1024;
+/// For how many seconds a token without `exp`, where one is allowed, is believed before it is looked at
+/// again: what remembers it, and the seal, still need an end.
+const UNDATED_LIFETIME: u64 = 5 * 60;
 
 /// What an issuer's tokens are held to.
 #[derive(Debug)]
@@ -24,16 +28,18 @@ pub(super) struct ClaimRules {
     pub(super) audiences: Vec<String>,
     /// Tolerated clock difference, seconds.
     pub(super) leeway: u64,
+    /// And everything else.
+    pub(super) token: TokenRules,
 }
 
 /// What is kept of claims that passed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CheckedClaims {
-    /// The whole object: compact, ASCII.
+    /// What the database gets: an object, compact, ASCII.
     pub(super) json: Box<str>,
-    /// `exp` plus leeway, seconds since the Unix epoch.
+    /// `exp` plus leeway, seconds since the Unix epoch; without `exp`, a while from now.
     pub(super) expires_at: u64,
-    /// `sub`.
+    /// The user's id: `sub`, or the claim that is configured instead.
     pub(super) subject: String,
 }
 
@@ -46,23 +52,25 @@ pub(super) fn check(
     if claims.get("iss").and_then(Value::as_str) != Some(&*rules.issuer) {
         return Err(AuthError::UnknownIssuer);
     }
-    let expires_at = check_times(claims, rules.leeway, now)?;
-    if !rules.audiences.is_empty() {
-        check_audience(claims.get("aud"), &rules.audiences)?;
-    }
-    let subject = match claims.get("sub") {
-        Some(Value::String(subject)) if !subject.is_empty() => subject.clone(),
-        Some(Value::String(_)) => return Err(AuthError::Claims("`sub` is empty")),
-        Some(_) => return Err(AuthError::Claims("`sub` is not a string")),
-        None => return Err(AuthError::Claims("`sub` is missing")),
-    };
-    Ok(CheckedClaims { json: ascii_json(claims)?, expires_at, subject })
+    let expires_at = check_times(claims, rules, now)?;
+    purpose::check(claims, rules)?;
+    let subject = user::id(claims, &rules.token.user_id_claim)?;
+    let json = for_database::json(claims, subject, &rules.token)?;
+    Ok(CheckedClaims { json, expires_at, subject: subject.to_owned() })
 }
 
 /// `exp` is exclusive (§4.1.4: "on or after" it the token must not be accepted), `nbf` inclusive.
-fn check_times(claims: &Map<String, Value>, leeway: u64, now: u64) -> Result<u64, AuthError> {
-    let expires = date(claims, "exp")?.ok_or(AuthError::Claims("`exp` is missing"))?;
-    let expires_at = expires.saturating_add(leeway);
+fn check_times(
+    claims: &Map<String, Value>,
+    rules: &ClaimRules,
+    now: u64,
+) -> Result<u64, AuthError> {
+    let leeway = rules.leeway;
+    let expires_at = match date(claims, "exp")? {
+        Some(expires) => expires.saturating_add(leeway),
+        None if rules.token.require_exp => return Err(AuthError::Claims("`exp` is missing")),
+        None => now.saturating_add(UNDATED_LIFETIME),
+    };
     if now >= expires_at {
         return Err(AuthError::Expired);
     }
@@ -95,68 +103,6 @@ fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, AuthErro
 )]
 fn whole(seconds: f64) -> u64 {
     seconds as u64
-}
-
-/// §4.1.3: one string, or an array of strings.
-fn check_audience(audience: Option<&Value>, accepted: &[String]) -> Result<(), AuthError> {
-    let is_accepted = |name: &str| accepted.iter().any(|accepted| accepted == name);
-    let named = match audience {
-        Some(Value::String(name)) => is_accepted(name),
-        Some(Value::Array(names)) => {
-            names.iter().all(Value::is_string)
-                && names.iter().filter_map(Value::as_str).any(is_accepted)
-        }
-        _ => false,
-    };
-    if named { Ok(()) } else { Err(AuthError::Audience) }
-}
-
-/// The claims as compact JSON in which every non-ASCII character is a `\u` escape, so that the bytes
-/// mean the same in every encoding a database can have.
-fn ascii_json(claims: &Map<String, Value>) -> Result<Box<str>, AuthError> {
-    let mut bytes = Vec::new();
-    claims
-        .serialize(&mut Serializer::with_formatter(&mut bytes, AsciiFormatter))
-        .map_err(|_| AuthError::Claims("a string in them contains the character U+0000"))?;
-    if bytes.len() > MAX_CLAIMS_BYTES {
-        return Err(AuthError::Claims("they are larger than 16 KiB"));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| AuthError::Claims("they are not text"))?;
-    Ok(text.into_boxed_str())
-}
-
-/// Writes ASCII only and fails on U+0000, which `PostgreSQL`'s `text` and `jsonb` cannot hold.
-struct AsciiFormatter;
-
-impl Formatter for AsciiFormatter {
-    fn write_string_fragment<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(start) = rest.find(|character: char| !character.is_ascii()) {
-            let (ascii, other) = rest.split_at(start);
-            writer.write_all(ascii.as_bytes())?;
-            let end = other.find(|character: char| character.is_ascii()).unwrap_or(other.len());
-            for unit in other[..end].encode_utf16() {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-            rest = &other[end..];
-        }
-        writer.write_all(rest.as_bytes())
-    }
-
-    fn write_char_escape<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        escape: CharEscape,
-    ) -> io::Result<()> {
-        if matches!(escape, CharEscape::AsciiControl(0)) {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        CompactFormatter.write_char_escape(writer, escape)
-    }
 }
 
 /// One JSON object and nothing else, `None` if it is not that or repeats a member name at its top

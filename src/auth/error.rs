@@ -1,5 +1,5 @@
 //! Owns what can go wrong with a token or with the issuers' set-up; must never carry a token's
-//! content: claim *names* and *configured* issuer URLs are the only parts that appear.
+//! content: claim *names* and *configured* values are the only parts that appear.
 
 use std::sync::Arc;
 
@@ -34,9 +34,49 @@ pub enum AuthError {
     /// `aud` names none of the issuer's configured audiences.
     #[error("the token's `aud` names no audience that this server accepts from its issuer")]
     Audience,
+    /// `azp` is missing or is none of the issuer's configured parties.
+    #[error(
+        "the token's `azp` is no authorized party that this server accepts from its issuer: the token \
+         was made for another application"
+    )]
+    AuthorizedParty,
+    /// `client_id` is missing or is none of the issuer's configured ones.
+    #[error(
+        "the token's `client_id` is none that this server accepts from its issuer: the token was made \
+         for another application, or is of another kind (an ID token?)"
+    )]
+    ClientId,
+    /// A claim that the issuer's configuration demands is missing or has another value.
+    #[error(
+        "the token's `{name}` is not `{value}`, as this server demands of its issuer's tokens: the \
+         token may be of another kind"
+    )]
+    RequiredClaim {
+        /// The claim as configured.
+        name: Arc<str>,
+        /// Its value as configured.
+        value: Arc<str>,
+    },
     /// The claims cannot be used, whatever the signature says.
     #[error("the token's claims are not usable: {0}")]
     Claims(&'static str),
+    /// The claim that names the user does not.
+    #[error("the token's claims are not usable: `{claim}` {fault}")]
+    UserId {
+        /// The claim as configured.
+        claim: Arc<str>,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// What the database would get is too much.
+    #[error(
+        "the token's claims are not usable: they are larger than {limit} bytes (the server's setting \
+         `claims` can choose some of them)"
+    )]
+    ClaimsTooLarge {
+        /// The configured limit.
+        limit: usize,
+    },
     /// The issuer is configured, but its keys could not be loaded so far, or could not be loaded anew
     /// for a token with an unknown `kid`.
     #[error("the keys of the issuer {issuer} cannot be fetched at present; try again later")]
@@ -60,7 +100,10 @@ impl AuthError {
             Self::Expired => "RG4016",
             Self::NotYetValid(_) => "RG4017",
             Self::Audience => "RG4018",
-            Self::Claims(_) => "RG4019",
+            Self::Claims(_) | Self::UserId { .. } | Self::ClaimsTooLarge { .. } => "RG4019",
+            Self::AuthorizedParty => "RG4020",
+            Self::ClientId => "RG4021",
+            Self::RequiredClaim { .. } => "RG4022",
             Self::KeysUnavailable { .. } => "RG5031",
         }
     }

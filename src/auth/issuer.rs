@@ -86,6 +86,7 @@ impl Issuer {
                 issuer: name,
                 audiences: config.audiences.clone(),
                 leeway: config.leeway.as_secs(),
+                token: config.rules.clone(),
             },
             algorithms,
             keys: KeyStore::start(source, fetcher, observer)?,
@@ -157,11 +158,10 @@ mod tests {
 
     fn config(jwks_url: &str, algorithms: &[Algorithm]) -> IssuerConfig {
         IssuerConfig {
-            url: "https://issuer.example".into(),
             jwks_url: jwks_url.into(),
-            audiences: Vec::new(),
             algorithms: algorithms.to_vec(),
             leeway: Duration::ZERO,
+            ..IssuerConfig::new("https://issuer.example")
         }
     }
 

@@ -9,7 +9,8 @@ use jsonwebtoken::Algorithm;
 use super::network::Network;
 use super::{
     AuthConfig, ConcurrentRequests, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig,
-    LogConfig, LogFormat, Pooler, SealConfig, SealMethod, ServerConfig, StatementKinds,
+    LogConfig, LogFormat, Pooler, Preset, SealConfig, SealMethod, ServerConfig, StatementKinds,
+    TokenRules,
 };
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
@@ -87,11 +88,13 @@ impl IssuerConfig {
     pub fn new(url: impl Into<String>) -> Self {
         let url = url.into();
         Self {
+            preset: Preset::Oidc,
             jwks_url: format!("{}{JWKS_PATH}", url.trim_end_matches('/')),
             url,
             audiences: Vec::new(),
             algorithms: ALGORITHMS.to_vec(),
             leeway: LEEWAY,
+            rules: TokenRules::default(),
         }
     }
 }

@@ -4,9 +4,21 @@ use std::collections::HashSet;
 
 use super::file::ISSUER;
 use super::layers::variable;
+use super::presets::{Given, Needed, forms};
 use super::reader::Reader;
-use super::{IssuerConfig, values};
+use super::{IssuerConfig, Preset, token_rules, values};
 use crate::auth::check_jwks_url;
+
+/// The keys that only presets read.
+const PARAMETERS: [&str; 7] = [
+    "issuer.domain",
+    "issuer.realm",
+    "issuer.project",
+    "issuer.user_pool",
+    "issuer.client_id",
+    "issuer.tenant",
+    "issuer.version",
+];
 
 /// Every `[[issuer]]`; environment and flags may stand for one of them, or change the only one.
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<IssuerConfig> {
@@ -29,8 +41,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<IssuerConfig> {
         }
     }
     if issuers.is_empty() && reader.problems.len() == before {
-        let complaint = "no issuer, so no token could be verified; add an [[issuer]] with its url, or \
-                         set ROWGATE_ISSUER_URL=https://issuer.example";
+        let complaint = "no issuer, so no token could be verified; add an [[issuer]] with its url or \
+                         a preset, or set ROWGATE_ISSUER_URL=https://issuer.example";
         reader.complain(ISSUER, complaint);
     }
     issuers
@@ -41,31 +53,97 @@ fn is_of_issuer(key: &str) -> bool {
 }
 
 fn issuer(reader: &mut Reader<'_>, index: usize) -> Option<IssuerConfig> {
-    let url = reader.get("issuer.url", index, values::identifier);
+    let preset = reader.get("issuer.preset", index, forms::preset);
+    let given = Given {
+        url: reader.get("issuer.url", index, values::identifier),
+        domain: reader.get("issuer.domain", index, forms::domain),
+        realm: reader.get("issuer.realm", index, forms::provider_id),
+        project: reader.get("issuer.project", index, forms::provider_id),
+        user_pool: reader.get("issuer.user_pool", index, forms::user_pool),
+        client_id: reader.get("issuer.client_id", index, forms::provider_id),
+        tenant: reader.get("issuer.tenant", index, forms::tenant),
+        version: reader.get("issuer.version", index, forms::entra_version),
+    };
     let jwks_url = reader.get("issuer.jwks_url", index, values::identifier);
     let audiences = reader.get("issuer.audience", index, values::list);
     let algorithms = reader.get("issuer.algorithms", index, values::algorithms);
     let leeway = reader.get("issuer.leeway", index, values::leeway);
-    let is_given =
-        jwks_url.is_some() || audiences.is_some() || algorithms.is_some() || leeway.is_some();
-    let Some(url) = url else {
-        let is_in_file = reader.layers.file.issuers.get(index).is_some();
-        if (is_given || is_in_file) && reader.layers.find("issuer.url", index).is_none() {
-            let complaint = "missing; every issuer needs the `iss` that its tokens carry";
-            reader.complain("issuer.url", complaint);
-        }
+    let mut rules = token_rules::read(reader, index);
+    if !is_begun(reader, index) {
         return None;
-    };
-    let defaults = IssuerConfig::new(url);
+    }
+    check_parameters(reader, index, preset);
+    let known = preset.unwrap_or(Preset::Oidc);
+    if let (Some(find), None) = (known.needs_audience(), &audiences)
+        && reader.layers.find("issuer.audience", index).is_none()
+    {
+        let complaint = format!("missing, and preset {:?} needs it: {find}", known.name());
+        reader.complain("issuer.audience", complaint);
+    }
+    let derived = known.derive(&given)?;
+    rules.add_required(derived.required_claims);
+    let defaults = IssuerConfig::new(derived.url);
     let issuer = IssuerConfig {
-        jwks_url: jwks_url.unwrap_or(defaults.jwks_url),
-        audiences: audiences.unwrap_or_default(),
+        preset: known,
+        jwks_url: jwks_url.or(derived.jwks_url).unwrap_or(defaults.jwks_url),
+        audiences: audiences.unwrap_or(derived.audiences),
         algorithms: algorithms.unwrap_or(defaults.algorithms),
         leeway: leeway.unwrap_or(defaults.leeway),
         url: defaults.url,
+        rules,
     };
     check_keys_url(reader, index, &issuer);
     Some(issuer)
+}
+
+/// Whether this issuer stands in the file, or is meant by the environment or by flags.
+fn is_begun(reader: &Reader<'_>, index: usize) -> bool {
+    let is_given = |key: &&str| is_of_issuer(key) && reader.layers.find(key, index).is_some();
+    reader.layers.file.issuers.get(index).is_some() || reader.asked.iter().any(is_given)
+}
+
+/// Complains about parameters that the preset needs and does not have, or has and does not read.
+fn check_parameters(reader: &mut Reader<'_>, index: usize, preset: Option<Preset>) {
+    let has = |reader: &Reader<'_>, key| reader.layers.find(key, index).is_some();
+    let is_preset_given = has(reader, "issuer.preset");
+    let has_url = has(reader, "issuer.url");
+    if is_preset_given && preset.is_none() {
+        return; // Which ones it reads is unknown.
+    }
+    if !has_url && matches!(preset, None | Some(Preset::Oidc)) {
+        let complaint = "missing; every issuer needs the `iss` that its tokens carry, or a preset \
+                         from which it follows";
+        reader.complain("issuer.url", complaint);
+    }
+    let read = preset.unwrap_or(Preset::Oidc).parameters();
+    for parameter in read {
+        let is_needed = match parameter.needed {
+            Needed::Always => true,
+            Needed::WithoutUrl => !has_url,
+            Needed::Never => false,
+        };
+        if is_needed && !has(reader, parameter.key) {
+            let name = preset.map_or("", Preset::name);
+            let complaint = format!("missing, and preset {name:?} needs it: {}", parameter.find);
+            reader.complain(parameter.key, complaint);
+        }
+    }
+    for key in PARAMETERS {
+        let Some(found) = reader.layers.find(key, index) else { continue };
+        if !read.iter().any(|parameter| parameter.key == key) {
+            reader.refuse(key, &found, superfluous(preset));
+        }
+    }
+}
+
+fn superfluous(preset: Option<Preset>) -> String {
+    let Some(preset) = preset else {
+        return "only a preset reads it; add the preset, such as preset = \"clerk\", or remove this key"
+            .to_owned();
+    };
+    let read: Vec<&str> = preset.parameters().iter().map(|parameter| parameter.key).collect();
+    let read = if read.is_empty() { "none".to_owned() } else { read.join(", ") };
+    format!("preset {:?} does not read it (it reads: {read}); remove this key", preset.name())
 }
 
 fn check_keys_url(reader: &mut Reader<'_>, index: usize, issuer: &IssuerConfig) {

@@ -294,7 +294,7 @@ pub(super) fn system_names(raw: &Raw) -> Parsed<Vec<String>> {
 }
 
 /// A list that may be empty.
-fn names(raw: &Raw) -> Option<Vec<String>> {
+pub(super) fn names(raw: &Raw) -> Option<Vec<String>> {
     match raw {
         Raw::List(items) if items.is_empty() => Some(Vec::new()),
         Raw::Text(text) if text.is_empty() => Some(Vec::new()),
@@ -337,7 +337,7 @@ fn seal_key(line: &str) -> Parsed<SealKeyConfig> {
     Ok(SealKeyConfig { kid: kid.to_owned(), key, bound: unmarked.is_none() })
 }
 
-fn text<'a>(raw: &'a Raw, expected: &'static str) -> Parsed<&'a str> {
+pub(super) fn text<'a>(raw: &'a Raw, expected: &'static str) -> Parsed<&'a str> {
     if let Raw::Text(text) = raw { Ok(text) } else { Err(expected) }
 }
 

@@ -141,13 +141,13 @@ impl Issuer {
     #[must_use]
     pub fn config(&self) -> IssuerConfig {
         IssuerConfig {
-            url: self.url(),
             // By address: `localhost` may lead to ::1, where nobody listens.
             jwks_url: format!("http://127.0.0.1:{}{JWKS_PATH}", self.port),
             audiences: vec![AUDIENCE.to_owned()],
             algorithms: vec![Algorithm::ES256],
             // Issuer and gateway share a clock.
             leeway: Duration::ZERO,
+            ..IssuerConfig::new(self.url())
         }
     }
 

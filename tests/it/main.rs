@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 mod http_behaviour;
 mod identity;
+mod issuers;
 mod login_roles;
 mod pg_session_jwt;
 mod policies;

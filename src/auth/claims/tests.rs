@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::config::{ClaimPath, ClaimSelection, MOST_CLAIMS_BYTES, RequiredClaim};
 
 const NOW: u64 = 1_000_000;
 const LEEWAY: u64 = 5;
@@ -11,6 +12,7 @@ fn rules(audiences: &[&str]) -> ClaimRules {
         issuer: "https://issuer".into(),
         audiences: audiences.iter().map(ToString::to_string).collect(),
         leeway: LEEWAY,
+        token: TokenRules::default(),
     }
 }
 
@@ -124,7 +126,7 @@ fn audience_is_not_looked_at_without_configured_ones() {
 fn subject_must_be_a_non_empty_string() {
     for subject in [json!(null), json!(""), json!(7), json!(["alice"])] {
         let error = checked(&json!({ "sub": subject }));
-        assert!(matches!(error, Err(AuthError::Claims(_))), "{subject}: {error:?}");
+        assert!(matches!(error, Err(AuthError::UserId { .. })), "{subject}: {error:?}");
     }
 }
 
@@ -151,10 +153,11 @@ fn characters_beyond_ascii_become_escapes() {
 
 #[test]
 fn size_counts_after_escaping() {
-    let fits = "x".repeat(MAX_CLAIMS_BYTES - 100);
+    let fits = "x".repeat(MOST_CLAIMS_BYTES - 100);
     assert!(checked(&json!({ "x": fits })).is_ok());
-    let grows = "ä".repeat(MAX_CLAIMS_BYTES / 6);
-    assert!(matches!(checked(&json!({ "x": grows })), Err(AuthError::Claims(_))));
+    let grows = "ä".repeat(MOST_CLAIMS_BYTES / 6);
+    let limit = MOST_CLAIMS_BYTES;
+    assert_eq!(checked(&json!({ "x": grows })), Err(AuthError::ClaimsTooLarge { limit }));
 }
 
 #[test]
@@ -171,7 +174,7 @@ proptest! {
     #[test]
     fn escaping_changes_no_value(text: String) {
         let claims = claims(&json!({ "x": text }));
-        match ascii_json(&claims) {
+        match for_database::json(&claims, "alice", &TokenRules::default()) {
             Ok(json) => {
                 prop_assert!(json.is_ascii());
                 prop_assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), Value::Object(claims));
@@ -179,4 +182,109 @@ proptest! {
             Err(_) => prop_assert!(text.contains('\0')),
         }
     }
+}
+
+/// Claims that pass, under other rules.
+fn checked_by(token: TokenRules, changes: &Value) -> Result<CheckedClaims, AuthError> {
+    check(&claims(changes), &ClaimRules { token, ..rules(&[]) }, NOW)
+}
+
+fn database_claims(token: TokenRules, changes: &Value) -> Value {
+    serde_json::from_str(&checked_by(token, changes).unwrap().json).unwrap()
+}
+
+#[test]
+fn token_without_exp_is_believed_for_a_while_where_it_is_allowed() {
+    let rules = || TokenRules { require_exp: false, ..TokenRules::default() };
+    let undated = checked_by(rules(), &json!({ "exp": null })).unwrap();
+    assert_eq!(undated.expires_at, NOW + UNDATED_LIFETIME);
+    let dated = checked_by(rules(), &json!({ "exp": NOW + 7 })).unwrap();
+    assert_eq!(dated.expires_at, NOW + 7 + LEEWAY);
+    assert_eq!(checked_by(rules(), &json!({ "exp": 1 })), Err(AuthError::Expired));
+}
+
+#[test]
+fn azp_and_client_id_must_be_configured_ones_if_any_are_configured() {
+    let accepted = || vec!["web".to_owned(), "app".to_owned()];
+    let of_azp = || TokenRules { authorized_parties: accepted(), ..TokenRules::default() };
+    let of_client = || TokenRules { client_ids: accepted(), ..TokenRules::default() };
+    assert!(checked_by(of_azp(), &json!({ "azp": "app" })).is_ok());
+    assert!(checked_by(of_client(), &json!({ "client_id": "web" })).is_ok());
+    for value in [json!(null), json!("web "), json!("WEB"), json!(""), json!(["web"]), json!(1)] {
+        let error = checked_by(of_azp(), &json!({ "azp": value }));
+        assert_eq!(error, Err(AuthError::AuthorizedParty), "{value}");
+        let error = checked_by(of_client(), &json!({ "client_id": value }));
+        assert_eq!(error, Err(AuthError::ClientId), "{value}");
+    }
+}
+
+#[test]
+fn required_claims_have_exactly_their_value() {
+    let of = |name: &str, value: &str| TokenRules {
+        required_claims: vec![RequiredClaim::new(name, value)],
+        ..TokenRules::default()
+    };
+    for (value, claim) in [("access", json!("access")), ("true", json!(true)), ("2", json!(2))] {
+        assert!(checked_by(of("use", value), &json!({ "use": claim })).is_ok(), "{claim}");
+    }
+    for claim in [json!(null), json!("ACCESS"), json!("access "), json!(["access"]), json!(true)] {
+        let error = checked_by(of("use", "access"), &json!({ "use": claim }));
+        let (name, value) = ("use".into(), "access".into());
+        assert_eq!(error, Err(AuthError::RequiredClaim { name, value }), "{claim}");
+    }
+}
+
+#[test]
+fn another_claim_can_be_the_user_id_and_the_original_sub_is_kept() {
+    let by = |path: &str| TokenRules {
+        user_id_claim: ClaimPath::parse(path).unwrap(),
+        ..TokenRules::default()
+    };
+    let extra = json!({
+        "https://app.example/uid": "u-1",
+        "app": { "a/b": { "uid": "u-2" } },
+        "rowgate_original_sub": "mallory",
+    });
+    for (path, id) in [("https://app.example/uid", "u-1"), ("/app/a~1b/uid", "u-2")] {
+        let kept = database_claims(by(path), &extra);
+        assert_eq!((&kept["sub"], &kept["rowgate_original_sub"]), (&json!(id), &json!("alice")));
+        assert_eq!(checked_by(by(path), &extra).unwrap().subject, id);
+    }
+    let without_sub = json!({ "sub": null, "uid": "u-3", "rowgate_original_sub": "mallory" });
+    let kept = database_claims(by("uid"), &without_sub);
+    assert_eq!((&kept["sub"], kept.get("rowgate_original_sub")), (&json!("u-3"), None));
+    for path in ["/https:/uid", "/app/uid", "app", "/iss/x", "missing"] {
+        let error = checked_by(by(path), &extra);
+        assert!(matches!(error, Err(AuthError::UserId { .. })), "{path}: {error:?}");
+    }
+}
+
+#[test]
+fn what_only_the_gateway_writes_is_never_taken_from_a_token() {
+    let kept = database_claims(TokenRules::default(), &json!({ "rowgate_original_sub": "bob" }));
+    assert_eq!(kept.get("rowgate_original_sub"), None);
+    let claims = ClaimSelection::Only(vec!["rowgate_original_sub".to_owned()]);
+    let rules = TokenRules { claims, ..TokenRules::default() };
+    let kept = database_claims(rules, &json!({ "rowgate_original_sub": "bob" }));
+    assert_eq!(kept.get("rowgate_original_sub"), None);
+}
+
+#[test]
+fn a_selection_of_claims_keeps_what_no_request_can_do_without() {
+    let claims = ClaimSelection::Only(vec!["org".to_owned(), "absent".to_owned()]);
+    let rules = TokenRules { claims, ..TokenRules::default() };
+    let kept = database_claims(rules, &json!({ "org": { "id": 1 }, "email": "a@b.example" }));
+    let expected = json!({
+        "iss": "https://issuer", "sub": "alice", "exp": NOW + 60, "org": { "id": 1 },
+    });
+    assert_eq!(kept, expected);
+}
+
+#[test]
+fn the_limit_counts_what_reaches_the_database() {
+    let long = json!({ "x": "x".repeat(1000) });
+    let limited = |claims| TokenRules { claims, claims_bytes: 200, ..TokenRules::default() };
+    let error = checked_by(limited(ClaimSelection::All), &long);
+    assert_eq!(error, Err(AuthError::ClaimsTooLarge { limit: 200 }));
+    assert!(checked_by(limited(ClaimSelection::Only(Vec::new())), &long).is_ok());
 }

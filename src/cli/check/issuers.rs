@@ -8,7 +8,7 @@ use hyper::header::{AUTHORIZATION, HeaderValue};
 
 use super::findings::Findings;
 use crate::auth::{Authenticator, Identity, usable_keys};
-use crate::config::Config;
+use crate::config::{Config, IssuerConfig, Preset};
 use crate::observe::Observer;
 
 /// Keys the hash of subjects in logs; nothing is logged here.
@@ -23,11 +23,71 @@ pub(super) async fn check(findings: &mut Findings, config: &Config) {
                 findings.error(format!("issuer {name}: no keys from {source}: {reason}"));
             }
         }
-        if issuer.audiences.is_empty() {
-            findings.warning(format!(
-                "issuer {name}: without an audience, tokens that it made for other services are accepted"
-            ));
+        for warning in warnings(issuer) {
+            findings.warning(format!("issuer {name}: {warning}"));
         }
+    }
+    if config.auth.issuers.len() > 1 {
+        findings.warning(
+            "several issuers: a user id of one is the same to auth.user_id() as that of another; where \
+             they can be alike, compare auth.session()->>'iss' in policies, too",
+        );
+    }
+}
+
+/// Claims that users of many providers can choose for themselves, so that they are nobody's id.
+const SELF_CHOSEN: [&str; 7] = [
+    "email",
+    "preferred_username",
+    "username",
+    "nickname",
+    "name",
+    "user_metadata",
+    "unsafe_metadata",
+];
+
+/// What its rules leave open that its provider could close.
+fn warnings(issuer: &IssuerConfig) -> Vec<String> {
+    let rules = &issuer.rules;
+    let mut warnings: Vec<String> =
+        purpose_warning(issuer).map(str::to_owned).into_iter().collect();
+    if !rules.require_exp {
+        warnings.push("tokens without `exp` are accepted, until their key is replaced".to_owned());
+    }
+    let path = &rules.user_id_claim;
+    if path.steps().iter().any(|step| SELF_CHOSEN.contains(&step.as_str())) {
+        warnings.push(format!(
+            "user_id_claim {:?}: make sure that the issuer lets nobody choose or change it; otherwise \
+             whoever does is the user of that name",
+            path.as_str()
+        ));
+    }
+    warnings
+}
+
+/// Whether it accepts tokens that were made for somebody else, and what would end that.
+fn purpose_warning(issuer: &IssuerConfig) -> Option<&'static str> {
+    let rules = &issuer.rules;
+    let is_bound = !issuer.audiences.is_empty()
+        || !rules.authorized_parties.is_empty()
+        || !rules.client_ids.is_empty();
+    if is_bound {
+        return None;
+    }
+    match issuer.preset {
+        Preset::Clerk => Some(
+            "without authorized_parties, tokens that it made for pages of any origin are accepted; name \
+             your application's, such as authorized_parties = [\"https://app.example\"]",
+        ),
+        Preset::Cognito => {
+            Some("without client_ids, tokens of every app client of the user pool are accepted")
+        }
+        Preset::Keycloak => Some(
+            "without an audience or authorized_parties, tokens of every client of the realm are accepted",
+        ),
+        // Keys or `iss` belong to one project, and its tokens have no audience.
+        Preset::Workos | Preset::Descope => None,
+        _ => Some("without an audience, tokens that it made for other services are accepted"),
     }
 }
 

@@ -101,11 +101,10 @@ impl FakeIssuer {
     pub fn config(&self) -> IssuerConfig {
         use Algorithm::{ES256, EdDSA, PS256, RS256};
         IssuerConfig {
-            url: self.url.clone(),
             jwks_url: self.jwks_url(),
-            audiences: Vec::new(),
             algorithms: vec![RS256, PS256, ES256, EdDSA],
             leeway: Duration::ZERO,
+            ..IssuerConfig::new(&self.url)
         }
     }
 

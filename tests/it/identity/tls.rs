@@ -138,11 +138,10 @@ async fn keys_come_only_from_a_trusted_server_of_the_right_name() {
 async fn keys_are_fetched_from_the_url_in_the_environment() {
     let jwks_url = std::env::var(URL_VARIABLE).unwrap();
     let issuer = IssuerConfig {
-        url: "https://issuer.example".into(),
         jwks_url,
-        audiences: Vec::new(),
         algorithms: vec![jsonwebtoken::Algorithm::ES256],
         leeway: Duration::ZERO,
+        ..IssuerConfig::new("https://issuer.example")
     };
     let auth = authenticator(&auth_config(&[issuer]));
     let loaded = auth.wait_ready(LIMIT).await;

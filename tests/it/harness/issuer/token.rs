@@ -57,6 +57,12 @@ impl TokenBuilder {
         self
     }
 
+    /// Leaves a member of the header out.
+    pub fn without_header(mut self, name: &str) -> Self {
+        self.header.remove(name);
+        self
+    }
+
     /// Sets a claim.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.into(), value.into());

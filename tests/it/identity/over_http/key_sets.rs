@@ -96,11 +96,11 @@ async fn rsa_key_of_1024_bits_verifies_nothing() {
     let jwks_url = issuer.jwks_url();
     let gateway = gateway_with(issuer, |config| {
         config.auth.issuers = vec![IssuerConfig {
-            url: "https://weak.example".into(),
             jwks_url,
             audiences: vec![AUDIENCE.into()],
             algorithms: vec![Algorithm::RS256],
             leeway: std::time::Duration::ZERO,
+            ..IssuerConfig::new("https://weak.example")
         }];
     })
     .await;

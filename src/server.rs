@@ -3,6 +3,7 @@
 mod accept;
 mod addresses;
 mod client_io;
+pub mod revocations;
 mod setup;
 mod traffic;
 mod watch;
@@ -58,6 +59,9 @@ pub enum ServeError {
     /// `rowgate migrate` was not run, or the key cannot be read.
     #[error("the seal key cannot be used: {0}")]
     SealKey(String),
+    /// The list of what was revoked is to be respected, and cannot be read.
+    #[error("what was revoked cannot be read: {0}")]
+    Revocations(String),
     /// The issuers are not usable as configured.
     #[error(transparent)]
     Issuers(#[from] AuthSetupError),

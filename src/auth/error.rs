@@ -37,6 +37,12 @@ pub enum AuthError {
     /// The claims cannot be used, whatever the signature says.
     #[error("the token's claims are not usable: {0}")]
     Claims(&'static str),
+    /// The token, or all of its user's up to some time, were revoked.
+    #[error("the token was revoked: get a new one from its issuer")]
+    Revoked,
+    /// What was revoked could not be read for too long to let anybody in.
+    #[error("which tokens were revoked cannot be found out at present; nothing was run")]
+    RevocationsUnknown,
     /// The issuer is configured, but its keys could not be loaded so far, or could not be loaded anew
     /// for a token with an unknown `kid`.
     #[error("the keys of the issuer {issuer} cannot be fetched at present; try again later")]
@@ -61,15 +67,18 @@ impl AuthError {
             Self::NotYetValid(_) => "RG4017",
             Self::Audience => "RG4018",
             Self::Claims(_) => "RG4019",
+            Self::Revoked => "RG401R",
             Self::KeysUnavailable { .. } => "RG5031",
+            Self::RevocationsUnknown => "RG5037",
         }
     }
 
-    /// The HTTP status: 401 for the token's faults, 503 when the server lacks the issuer's keys.
+    /// The HTTP status: 401 for the token's faults, 503 when the server lacks the issuer's keys,
+    /// or the list of what was revoked.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::KeysUnavailable { .. } => 503,
+            Self::KeysUnavailable { .. } | Self::RevocationsUnknown => 503,
             _ => 401,
         }
     }

@@ -9,7 +9,7 @@ use jsonwebtoken::Algorithm;
 use super::network::Network;
 use super::{
     AuthConfig, ConcurrentRequests, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig,
-    LogConfig, LogFormat, Pooler, SealConfig, ServerConfig, StatementKinds,
+    LogConfig, LogFormat, Pooler, RevocationConfig, SealConfig, ServerConfig, StatementKinds,
 };
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
@@ -58,7 +58,9 @@ impl DatabaseConfig {
         Self {
             authenticated,
             anonymous,
+            roles: Vec::new(),
             owner: None,
+            revocation: None,
             pool_size: 10,
             acquire_timeout: Duration::from_secs(5),
             max_waiting: 1000,
@@ -77,7 +79,13 @@ impl AuthConfig {
     /// The defaults for these issuers.
     #[must_use]
     pub fn new(issuers: Vec<IssuerConfig>) -> Self {
-        Self { anonymous: true, issuers, token_cache_entries: 20_000 }
+        Self {
+            anonymous: true,
+            issuers,
+            token_cache_entries: 20_000,
+            token_cache_bytes: 32 * MIB as u64,
+            roles: Vec::new(),
+        }
     }
 }
 
@@ -128,6 +136,17 @@ impl Default for LimitsConfig {
 impl Default for SealConfig {
     fn default() -> Self {
         Self { keys: Vec::new(), key_file: None, refresh: Duration::from_secs(10) }
+    }
+}
+
+impl Default for RevocationConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            refresh: Duration::from_secs(5),
+            max_age: Duration::from_mins(5),
+            rows: 100_000,
+        }
     }
 }
 

@@ -73,7 +73,7 @@ async fn check_login(findings: &mut Findings, config: &Config, url: &ConnectUrl)
             return None;
         }
     };
-    match roles::verify_login_role(&client, database.authenticated.user()).await {
+    match roles::verify_login_role(&client, &database.logins_of_users()).await {
         Ok(report) => {
             if report.faults.is_empty() {
                 findings

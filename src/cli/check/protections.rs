@@ -175,7 +175,7 @@ pub(super) async fn check_slots(findings: &mut Findings, config: &Config, client
         let mut faults = 0;
         for number in 1..=count {
             let login = Login { name: slots::login(base, number), base: Some(base.to_owned()) };
-            match verify_role(client, &login, database.authenticated.user()).await {
+            match verify_role(client, &login, &database.logins_of_users()).await {
                 Ok(report) => {
                     faults += report.faults.len();
                     for fault in &report.faults {

@@ -299,7 +299,7 @@ impl Authenticator {
             provenance: Provenance {
                 issuer: index,
                 key: key.fingerprint(),
-                remembered_until: checked.expires_at.min(now + REMEMBERED_FOR.as_secs()),
+                remembered_until: remembered_until(checked.expires_at, now),
                 marks: revocations.map(|list| list.marks(issuer.name(), signed.claims(), &checked)),
             },
             claims: checked.json,
@@ -330,6 +330,11 @@ impl std::fmt::Debug for Authenticator {
     }
 }
 
+/// Never after the token's end, and not for ever if that is far away.
+fn remembered_until(expires_at: u64, now: u64) -> u64 {
+    expires_at.min(now.saturating_add(REMEMBERED_FOR.as_secs()))
+}
+
 /// Seconds since the Unix epoch. A clock before 1970 yields the end of time: every token is expired.
 fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |elapsed| elapsed.as_secs())
@@ -340,6 +345,40 @@ mod tests {
     use super::*;
 
     fn assert_shareable<T: Send + Sync>() {}
+
+    #[test]
+    fn no_token_is_remembered_for_long_whenever_it_ends() {
+        for (expires_at, until) in [(101, 101), (1000, 1000), (1001, 1000), (u64::MAX, 1000)] {
+            assert_eq!(remembered_until(expires_at, 100), until, "{expires_at}");
+        }
+        assert_eq!(remembered_until(u64::MAX, u64::MAX), u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_was_remembered_for_long_enough_is_forgotten_although_it_has_not_ended() {
+        let auth = Authenticator::new(&AuthConfig::new(Vec::new()), &[1; 32], Observer::default());
+        let auth = auth.unwrap();
+        let mut headers = hyper::HeaderMap::new();
+        headers.insert("authorization", "Bearer a.b.c".parse().unwrap());
+        let id = auth.cache.id_of(bearer::raw_token(&headers).unwrap().unwrap());
+        let token = VerifiedToken {
+            claims: "{}".into(),
+            expires_at: u64::MAX,
+            issuer: "issuer".into(),
+            subject_hash: "".into(),
+            role: None,
+            provenance: Provenance {
+                issuer: 0,
+                key: Fingerprint::default(),
+                remembered_until: unix_now() - 1,
+                marks: None,
+            },
+        };
+        auth.cache.remember(id.clone(), Arc::new(token));
+        assert!(auth.cache.get(&id).is_some());
+        assert!(auth.remembered(&id).is_none());
+        assert!(auth.cache.get(&id).is_none());
+    }
 
     #[tokio::test]
     async fn subject_hash_depends_on_key_issuer_and_subject() {

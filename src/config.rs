@@ -123,11 +123,23 @@ impl DatabaseConfig {
             .chain(self.roles.iter().map(|role| &role.url))
     }
 
+    /// Adds a role that claims can be mapped to: the one that this URL logs in as.
+    pub fn add_role(&mut self, url: ConnectUrl) -> RoleId {
+        // Few, and configured once for the life of the process: metrics and logs name it by reference.
+        let name: &'static str = url.user().to_owned().leak();
+        let id = RoleId { index: self.roles.len(), name };
+        self.roles.push(RoleLogin { id, url });
+        id
+    }
+
     /// The names of those that requests with a token run as.
     #[must_use]
     pub fn logins_of_users(&self) -> Vec<String> {
         let mapped = self.roles.iter().map(|role| &role.url);
-        std::iter::once(&self.authenticated).chain(mapped).map(|url| url.user().to_owned()).collect()
+        std::iter::once(&self.authenticated)
+            .chain(mapped)
+            .map(|url| url.user().to_owned())
+            .collect()
     }
 }
 

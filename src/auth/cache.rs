@@ -12,9 +12,11 @@ use super::VerifiedToken;
 use super::bearer::RawToken;
 use super::error::AuthSetupError;
 
-/// What an entry takes besides what its token holds: its place in the table, and its share of what the
-/// table remembers of entries that are gone. A test holds it against what the table says of itself.
-const TABLE_BYTES: usize = 160;
+/// What a place in the table takes, besides what its token holds, when the table has just grown to twice
+/// its size. A test holds it against what the table says of itself.
+const PLACE_BYTES: usize = 160;
+/// With fewer bytes for each, a configured number of entries is never reached.
+const LEAST_ENTRY: u64 = 512;
 
 /// A keyed hash of a token's text. The key is this process's own, so that nobody outside can choose
 /// tokens that collide, and a memory dump holds no token.
@@ -47,8 +49,11 @@ impl TokenCache {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| AuthSetupError::Random)?;
         let entries = (limits.entries > 0).then(|| {
-            let least = limits.bytes / limits.entries as u64;
-            Cache::with_weighter(limits.entries, limits.bytes, Bytes { least })
+            let entries = (limits.entries as u64).min((limits.bytes / LEAST_ENTRY).max(1));
+            // Half as many places again are for what is remembered of tokens that are gone.
+            let bytes = limits.bytes.saturating_sub(entries / 2 * PLACE_BYTES as u64);
+            let expected = usize::try_from(entries).unwrap_or(usize::MAX);
+            Cache::with_weighter(expected, bytes, Bytes { least: bytes.div_ceil(entries) })
         });
         Ok(Self { key, entries })
     }
@@ -92,7 +97,7 @@ struct Bytes {
 impl Weighter<TokenId, Arc<VerifiedToken>> for Bytes {
     fn weight(&self, _: &TokenId, token: &Arc<VerifiedToken>) -> u64 {
         // A weight of 0 would mean: never evicted.
-        ((TABLE_BYTES + token.bytes()) as u64).max(self.least).max(1)
+        ((PLACE_BYTES + token.bytes()) as u64).max(self.least).max(1)
     }
 }
 

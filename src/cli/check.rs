@@ -6,6 +6,7 @@ mod database;
 mod findings;
 mod issuers;
 mod protections;
+mod revocations;
 
 use std::path::PathBuf;
 
@@ -19,10 +20,11 @@ const HELP: &str = "\
 Looks at, in this order:
   - the configuration: unknown keys, bad values, secrets in the wrong place
   - the owner's connection, if DATABASE_URL is set: the schema `auth`, the seal key
-  - both login roles: can they log in, and can they do nothing but what policies allow
+  - the login roles: can they log in, and can they do nothing but what policies allow
   - the server: its version, its room for both pools, its clock
   - the seal: does the database believe what this gateway would seal
   - each protection: does it rest in the database now, or on the gateway alone; what remains
+  - auth.revoked: is it read, and how many rows count
   - each issuer: do its keys arrive, and how many can be used
 
 One line for each finding, beginning with ok, warning or error. Exit code 1 if there is an error.
@@ -73,6 +75,7 @@ pub async fn run(args: Args, mut sources: ConfigSources) -> Result<(), Failure> 
     findings.ok(format!("configuration: {place}"));
     database::check(&mut findings, &config).await;
     protections::check(&mut findings, &config).await;
+    revocations::check(&mut findings, &config).await;
     issuers::check(&mut findings, &config).await;
     if let Some(file) = args.token_file {
         issuers::check_token(&mut findings, &config, &file).await;

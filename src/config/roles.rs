@@ -5,17 +5,22 @@
 use super::file::Raw;
 use super::layers::variable;
 use super::reader::Reader;
-use super::{AuthConfig, DatabaseConfig, RoleId, RoleLogin, RoleRule, values};
+use super::{AuthConfig, DatabaseConfig, RoleId, RoleRule, values};
 use crate::pg::slots;
 
-const KEYS: [&str; 5] = ["role.issuer", "role.claim", "role.value", "role.role", "role.url"];
+const KEYS: [&str; 6] =
+    ["role.issuer", "role.claim", "role.value", "role.role", "role.url", "role.url_file"];
 
-/// Every `[[role]]`, in the order in which they are tried.
-pub(super) fn read(reader: &mut Reader<'_>, database: &mut DatabaseConfig, auth: &mut AuthConfig) {
-    for key in KEYS.into_iter().chain(["role.url_file"]) {
+/// Notes which keys there are, and refuses them where they cannot be.
+pub(super) fn ask(reader: &mut Reader<'_>) {
+    for key in KEYS {
         reader.ask(key);
         refuse_elsewhere(reader, key);
     }
+}
+
+/// Every `[[role]]`, in the order in which they are tried.
+pub(super) fn read(reader: &mut Reader<'_>, database: &mut DatabaseConfig, auth: &mut AuthConfig) {
     for index in 0..reader.layers.file.roles.len() {
         if let Some(rule) = rule(reader, index, database, auth) {
             auth.roles.push(rule);
@@ -29,9 +34,7 @@ pub(super) fn read(reader: &mut Reader<'_>, database: &mut DatabaseConfig, auth:
 
 fn refuse_elsewhere(reader: &mut Reader<'_>, key: &'static str) {
     let layers = reader.layers;
-    if let Some(found) =
-        layers.in_flags(key).or_else(|| layers.in_environment(&variable(key)))
-    {
+    if let Some(found) = layers.in_flags(key).or_else(|| layers.in_environment(&variable(key))) {
         let complaint = "the roles are given in the file, headed [[role]]; only their logins may stand in \
                          the environment, as DATABASE_ROLE_<ROLE>_URL";
         reader.problem(found.origin, key, None, complaint);
@@ -79,7 +82,8 @@ fn issuer(reader: &mut Reader<'_>, index: usize, auth: &AuthConfig) -> Option<St
         None => match auth.issuers.as_slice() {
             [only] => Some(only.url.clone()),
             _ => {
-                let complaint = "missing; with several [[issuer]]s each [[role]] names one by its url";
+                let complaint =
+                    "missing; with several [[issuer]]s each [[role]] names one by its url";
                 reader.complain("role.issuer", complaint);
                 None
             }
@@ -110,11 +114,7 @@ fn login(
     } else if url.database() != database.authenticated.database() {
         format!("the URL of role {role:?} names another database than the other logins do")
     } else {
-        // Few, and configured once for the life of the process: metrics and logs name it by reference.
-        let name: &'static str = role.to_owned().leak();
-        let id = RoleId { index: database.roles.len(), name };
-        database.roles.push(RoleLogin { id, url });
-        return Some(id);
+        return Some(database.add_role(url));
     };
     reader.complain("role.url", fault);
     None

@@ -28,6 +28,7 @@ fn build(reader: &mut Reader<'_>) -> Option<Config> {
     let server = server(reader);
     let mut database = database::read(reader);
     let mut auth = auth(reader);
+    roles::ask(reader);
     if let Some(database) = &mut database {
         roles::read(reader, database, &mut auth);
     }
@@ -111,17 +112,15 @@ fn seal(reader: &mut Reader<'_>) -> SealConfig {
     seal
 }
 
-fn revocation(
-    reader: &mut Reader<'_>,
-    database: Option<&DatabaseConfig>,
-) -> RevocationConfig {
+fn revocation(reader: &mut Reader<'_>, database: Option<&DatabaseConfig>) -> RevocationConfig {
     let mut revocation = RevocationConfig::default();
     reader.set("revocation.enabled", &mut revocation.enabled, values::flag);
     reader.set("revocation.refresh", &mut revocation.refresh, values::duration);
     reader.set("revocation.max_age", &mut revocation.max_age, values::duration);
     reader.set("revocation.rows", &mut revocation.rows, values::count);
     if revocation.max_age < revocation.refresh * 2 {
-        let complaint = "less than twice revocation.refresh: one late answer would close the gateway";
+        let complaint =
+            "less than twice revocation.refresh: one late answer would close the gateway";
         reader.complain("revocation.max_age", complaint);
     }
     let has_login = database.is_none_or(|urls| urls.revocation.is_some() || urls.owner.is_some());

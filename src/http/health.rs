@@ -74,9 +74,10 @@ async fn mapped(sessions: &Sessions) -> Option<Result<(), String>> {
     if sessions.mapped.is_empty() {
         return None;
     }
-    let probes = sessions.mapped.iter().map(|(name, pool)| async move {
-        if probe(pool).await { None } else { Some(*name) }
-    });
+    let probes = sessions
+        .mapped
+        .iter()
+        .map(|(name, pool)| async move { if probe(pool).await { None } else { Some(*name) } });
     let away: Vec<&str> = join_all(probes).await.into_iter().flatten().collect();
     Some(if away.is_empty() { Ok(()) } else { Err(away.join(", ")) })
 }

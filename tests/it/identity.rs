@@ -3,6 +3,7 @@
 
 mod key_sets;
 mod over_http;
+mod remembered;
 mod tls;
 mod tokens;
 

@@ -10,6 +10,7 @@ use crate::harden::{self, Found, HardenError};
 use crate::pg::control;
 use crate::pg::roles::{Login, verify_role};
 use crate::pg::slots;
+use crate::pg::url::ConnectUrl;
 
 /// Objects that a line names at most.
 const NAMED: usize = 3;
@@ -42,7 +43,7 @@ pub(super) async fn check(findings: &mut Findings, config: &Config) {
         return;
     };
     seal(findings, &client).await;
-    let roles = [database.authenticated.user(), database.anonymous.user()];
+    let roles: Vec<&str> = database.logins().map(ConnectUrl::user).collect();
     match harden::survey(&mut client, &roles).await {
         Ok(found) => {
             for found in &found {

@@ -97,16 +97,20 @@ pub async fn start(
     Ok(Some(list))
 }
 
-/// How many rows count now, for `rowgate check`.
+/// The list as it is now, for `rowgate check`; nothing if it is not asked for.
 ///
 /// # Errors
 ///
 /// As [`start`].
-pub async fn count(config: &Config) -> Result<usize, ServeError> {
-    let list = Revocations::new(config.revocation.rows, config.revocation.max_age)?;
-    let read = Reader::new(url(config)?, config.revocation.rows).read(&list).await;
+pub async fn read_once(config: &Config) -> Result<Option<Arc<Revocations>>, ServeError> {
+    let RevocationConfig { enabled, max_age, rows, .. } = config.revocation;
+    if !enabled {
+        return Ok(None);
+    }
+    let list = Revocations::new(rows, max_age)?;
+    let read = Reader::new(url(config)?, rows).read(&list).await;
     read.map_err(|error| explain(&error))?;
-    Ok(list.len())
+    Ok(Some(Arc::new(list)))
 }
 
 fn url(config: &Config) -> Result<ConnectUrl, ServeError> {

@@ -61,7 +61,7 @@ async fn verify(config: &Config, file: &Path) -> Result<String, String> {
             Ok(format!(
                 "accepted, as one of {}, to run as {}, for another {} s",
                 token.issuer(),
-                role
+                role,
                 token.expires_at().saturating_sub(now)
             ))
         }

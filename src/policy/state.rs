@@ -124,7 +124,10 @@ impl State {
 pub async fn api_roles(client: &impl GenericClient) -> Result<Vec<String>, PolicyError> {
     const DOING: &str = "reading auth.api_roles";
     const IS_THERE: &str = "select pg_catalog.to_regclass('auth.api_roles') is not null";
-    const NAMES: &str = "select role_name::pg_catalog.text from auth.api_roles order by 1";
+    // One that was dropped has nothing any more.
+    const NAMES: &str = "select r.rolname::pg_catalog.text \
+                           from auth.api_roles as a join pg_catalog.pg_roles as r on r.rolname = a.role_name \
+                          order by 1";
     let mut roles = vec!["authenticated".to_owned(), "anonymous".to_owned()];
     let row = client.query_one(IS_THERE, &[]).await.map_err(PolicyError::database(DOING))?;
     if row.get(0) {

@@ -67,7 +67,7 @@ impl AuthError {
             Self::NotYetValid(_) => "RG4017",
             Self::Audience => "RG4018",
             Self::Claims(_) => "RG4019",
-            Self::Revoked => "RG401R",
+            Self::Revoked => "RG4023",
             Self::KeysUnavailable { .. } => "RG5031",
             Self::RevocationsUnknown => "RG5037",
         }

@@ -26,8 +26,9 @@ use crate::pg::url::ConnectUrl;
 /// Limit on one reading, connecting included. Together with `revocation.refresh` it bounds how long a row
 /// may go unnoticed while the database answers.
 pub const READ_LIMIT: Duration = Duration::from_secs(3);
-/// How often everything is read, so that rows that were deleted stop counting.
-const READ_ALL_EVERY: Duration = Duration::from_mins(1);
+/// Every so many readings everything is read, so that rows that were deleted stop counting: once a minute
+/// with the default `revocation.refresh`.
+const READ_ALL_EVERY: u32 = 12;
 
 /// The whole table: the transaction ids that came before all others are below this.
 const FROM_THE_BEGINNING: &str = "0";
@@ -162,12 +163,13 @@ struct Reader {
     client: Option<Client>,
     /// From which transaction on rows may be new; none: everything is to be read.
     horizon: Option<String>,
-    read_all: Instant,
+    /// Readings since everything was read.
+    since_all: u32,
 }
 
 impl Reader {
     fn new(url: ConnectUrl, limit: usize) -> Self {
-        Self { url, limit, client: None, horizon: None, read_all: Instant::now() }
+        Self { url, limit, client: None, horizon: None, since_all: 0 }
     }
 
     async fn read(&mut self, list: &Revocations) -> Result<(), ReadError> {
@@ -188,7 +190,8 @@ impl Reader {
             }
         };
         let began = Instant::now();
-        if began.duration_since(self.read_all) > READ_ALL_EVERY {
+        self.since_all += 1;
+        if self.since_all >= READ_ALL_EVERY {
             self.horizon = None;
         }
         let from = self.horizon.as_deref().unwrap_or(FROM_THE_BEGINNING).to_owned();
@@ -208,7 +211,7 @@ impl Reader {
             list.add(rows, began)?;
         } else {
             list.replace(rows, began)?;
-            self.read_all = began;
+            self.since_all = 0;
         }
         self.horizon = Some(first.get("horizon"));
         Ok(())

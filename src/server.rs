@@ -91,7 +91,7 @@ impl Server {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let (gateway, cleanups) = setup::gateway(config, observer).await?;
+        let (gateway, cleanups) = Box::pin(setup::gateway(config, observer)).await?;
         Ok(Self { gateway: Arc::new(gateway), public, admin, cleanups })
     }
 

@@ -235,7 +235,7 @@ impl Revocations {
     }
 
     /// The NUL keeps issuer and value apart: the configured issuers contain none.
-    fn mark(&self, kind: &[u8; 3], issuer: &str, value: &str) -> Mark {
+    fn mark(&self, kind: &[u8], issuer: &str, value: &str) -> Mark {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(kind);
         context.update(issuer.as_bytes());

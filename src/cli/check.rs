@@ -73,7 +73,7 @@ pub async fn run(args: Args, mut sources: ConfigSources) -> Result<(), Failure> 
         |file| format!("{}, environment and flags", file.display()),
     );
     findings.ok(format!("configuration: {place}"));
-    database::check(&mut findings, &config).await;
+    Box::pin(database::check(&mut findings, &config)).await;
     protections::check(&mut findings, &config).await;
     revocations::check(&mut findings, &config).await;
     issuers::check(&mut findings, &config).await;

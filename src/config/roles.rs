@@ -79,15 +79,14 @@ fn issuer(reader: &mut Reader<'_>, index: usize, auth: &AuthConfig) -> Option<St
             reader.complain("role.issuer", complaint);
             None
         }
-        None => match auth.issuers.as_slice() {
-            [only] => Some(only.url.clone()),
-            _ => {
-                let complaint =
-                    "missing; with several [[issuer]]s each [[role]] names one by its url";
-                reader.complain("role.issuer", complaint);
-                None
+        None => {
+            if let [only] = auth.issuers.as_slice() {
+                return Some(only.url.clone());
             }
-        },
+            let complaint = "missing; with several [[issuer]]s each [[role]] names one by its url";
+            reader.complain("role.issuer", complaint);
+            None
+        }
     }
 }
 
@@ -99,6 +98,12 @@ fn login(
     database: &mut DatabaseConfig,
 ) -> Option<RoleId> {
     if let Some(known) = database.roles.iter().find(|known| known.id.name() == role) {
+        let again = reader.layers.find("role.url", index);
+        if let Some(found) = again.or_else(|| reader.layers.find("role.url_file", index)) {
+            let complaint =
+                format!("the login of {role:?} is given already, with a [[role]] above");
+            reader.problem(found.origin, "role.url", None, complaint);
+        }
         return Some(known.id);
     }
     let others = [database.authenticated.user(), database.anonymous.user()];

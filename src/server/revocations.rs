@@ -182,12 +182,12 @@ impl Reader {
     }
 
     async fn take(&mut self, list: &Revocations) -> Result<(), ReadError> {
-        let client = match self.client.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => {
-                self.horizon = None;
-                control::connect(&self.url).await?
-            }
+        let kept = self.client.take().filter(|client| !client.is_closed());
+        let client = if let Some(client) = kept {
+            client
+        } else {
+            self.horizon = None;
+            control::connect(&self.url).await?
         };
         let began = Instant::now();
         self.since_all += 1;

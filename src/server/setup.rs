@@ -52,7 +52,7 @@ pub async fn gateway(
     let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
     let mut mapped = Vec::new();
     for role in &database.roles {
-        mapped.push(log_in(&config, &role.url, began, &observer).await?);
+        mapped.push(Box::pin(log_in(&config, &role.url, began, &observer)).await?);
     }
     let mut watch = RoleWatch::new(database, observer.clone());
     let prover = control::connect(&database.authenticated).await.map_err(ServeError::Login)?;
@@ -76,7 +76,7 @@ pub async fn gateway(
                 source,
             })?;
     catalog.spawn_refresher();
-    let revocations = revocations::start(&config, &observer).await?;
+    let revocations = Box::pin(revocations::start(&config, &observer)).await?;
     let authenticator = Authenticator::new(&config.auth, &subject_key(&keyring), observer.clone())?
         .with_revocations(revocations);
     let patience = config.server.startup_timeout.saturating_sub(began.elapsed());

@@ -462,6 +462,7 @@ fn unusable_roles_are_refused() {
     refused(&ROLE.replace("support_agent", "Robert; drop"), "small letters");
     refused(&ROLE.replace("'app_role'", "[]"), "role.claim");
     refused(&ROLE.replace("'support'", "7"), "role.value");
+    refused(&format!("{ROLE}url = '{url}'\n{ROLE}url = '{url}'"), "given already");
     refused(&format!("{ROLE}url = '{url}'\n[database]\nslots = 20"), "cannot be combined");
     let error = Sources::minimal().variable("ROWGATE_ROLE_CLAIM", "x").error();
     assert!(error.contains("headed [[role]]"), "{error}");

@@ -7,7 +7,7 @@ const NOW: u64 = 1_000_000;
 const LATER: u64 = NOW + 60;
 
 fn list(rows: usize) -> Revocations {
-    Revocations::new(rows, Duration::from_secs(60)).unwrap()
+    Revocations::new(rows, Duration::from_mins(1)).unwrap()
 }
 
 fn token_row(jti: &str) -> RevokedRow {

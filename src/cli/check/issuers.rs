@@ -50,7 +50,7 @@ async fn verify(config: &Config, file: &Path) -> Result<String, String> {
     let authenticator = Authenticator::new(&config.auth, &NO_SUBJECT_KEY, Observer::default())
         .map_err(|error| error.to_string())?
         // That it cannot be read has been reported.
-        .with_revocations(revocations::read_once(config).await.unwrap_or_default());
+        .with_revocations(Box::pin(revocations::read_once(config)).await.unwrap_or_default());
     // A missing issuer has been reported; the token may be of another one.
     let _ = authenticator.wait_ready(config.server.startup_timeout).await;
     match authenticator.authenticate(&headers).await {

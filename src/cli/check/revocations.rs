@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::server::revocations;
 
 pub(super) async fn check(findings: &mut Findings, config: &Config) {
-    match revocations::read_once(config).await {
+    match Box::pin(revocations::read_once(config)).await {
         Ok(None) => findings.ok(
             "revocation: off; a token counts until its `exp` (revocation.enabled = true reads auth.revoked)",
         ),

@@ -29,6 +29,10 @@ deny:
 bench:
     bench/run
 
+# What verifying and remembering tokens costs
+bench-tokens:
+    bench/tokens
+
 # The demonstration in containers
 up:
     docker compose up --build

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A verified token is remembered (`cache`), so that the second request with it costs one HMAC and
-//! one look-up.
+//! one look-up. Whether it was revoked is asked each time (`revocation`).
 
 mod bearer;
 mod cache;
@@ -17,6 +17,8 @@ mod error;
 mod issuer;
 mod jwks;
 mod keys;
+mod revocation;
+mod roles;
 mod store;
 mod token;
 
@@ -25,21 +27,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 
-use crate::config::AuthConfig;
-use crate::observe::Observer;
+use crate::config::{AuthConfig, RoleId};
+use crate::observe::{Event, Observer};
 
 pub use error::{AuthError, AuthSetupError};
 pub use issuer::usable_keys;
 pub use jwks::check_url as check_jwks_url;
+pub use revocation::{Revocations, Revoked, RevokedRow, TooManyRows};
 
 use bearer::RawToken;
-use cache::{TokenCache, TokenId};
+use cache::{CacheLimits, TokenCache, TokenId};
 use issuer::Issuer;
 use keys::Fingerprint;
+use revocation::Marks;
+use roles::RoleMap;
 use token::UnverifiedToken;
 
 /// Bytes of the HMAC that stand for a subject in logs (twice as many hex digits).
 const SUBJECT_HASH_BYTES: usize = 8;
+
+/// How long a verified token is remembered at most, whatever its `exp`: an issuer may be allowed to leave it
+/// out.
+const REMEMBERED_FOR: Duration = Duration::from_mins(15);
 
 /// Who is asking.
 #[derive(Clone, Debug)]
@@ -56,7 +65,7 @@ impl Identity {
     pub fn role(&self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
-            Self::Verified(_) => "authenticated",
+            Self::Verified(token) => token.role.map_or("authenticated", RoleId::name),
         }
     }
 }
@@ -67,6 +76,8 @@ pub struct VerifiedToken {
     expires_at: u64,
     issuer: Arc<str>,
     subject_hash: Box<str>,
+    /// The role that its claims are mapped to; none: that of all other callers with a token.
+    role: Option<RoleId>,
     provenance: Provenance,
 }
 
@@ -76,6 +87,10 @@ struct Provenance {
     issuer: usize,
     /// The key that made the signature.
     key: Fingerprint,
+    /// From when on it has to be verified again: never after `expires_at`.
+    remembered_until: u64,
+    /// By what it is found in the list of what was revoked; none: there is no such list.
+    marks: Option<Marks>,
 }
 
 impl VerifiedToken {
@@ -97,6 +112,17 @@ impl VerifiedToken {
     #[must_use]
     pub fn issuer(&self) -> &Arc<str> {
         &self.issuer
+    }
+
+    /// The role of `[[role]]` that its claims are mapped to.
+    #[must_use]
+    pub fn role(&self) -> Option<RoleId> {
+        self.role
+    }
+
+    /// Bytes of memory that it takes, with the counters of its [`Arc`]. The issuer's name is shared.
+    fn bytes(&self) -> usize {
+        2 * size_of::<usize>() + size_of::<Self>() + self.claims.len() + self.subject_hash.len()
     }
 
     /// The same keyed hash as a number, for counting what one user has in flight.
@@ -123,8 +149,12 @@ impl std::fmt::Debug for VerifiedToken {
 pub struct Authenticator {
     issuers: Vec<Issuer>,
     cache: TokenCache,
+    /// For each issuer, at the same place.
+    roles: Vec<RoleMap>,
+    revocations: Option<Arc<Revocations>>,
     subject_key: hmac::Key,
     anonymous: bool,
+    observer: Observer,
 }
 
 impl Authenticator {
@@ -135,7 +165,6 @@ impl Authenticator {
     ///
     /// An issuer that cannot be used as configured; no trusted root certificates for an `https`
     /// issuer; no Tokio runtime to spawn on.
-    #[expect(clippy::needless_pass_by_value, reason = "an observer is a handle, given away")]
     pub fn new(
         config: &AuthConfig,
         subject_key: &[u8; 32],
@@ -143,10 +172,33 @@ impl Authenticator {
     ) -> Result<Self, AuthSetupError> {
         Ok(Self {
             issuers: issuer::start_all(&config.issuers, &observer)?,
-            cache: TokenCache::new(config.token_cache_entries)?,
+            cache: TokenCache::new(CacheLimits {
+                entries: config.token_cache_entries,
+                bytes: config.token_cache_bytes,
+            })?,
+            roles: config
+                .issuers
+                .iter()
+                .map(|issuer| RoleMap::of_issuer(&issuer.url, &config.roles))
+                .collect(),
+            revocations: None,
             subject_key: hmac::Key::new(hmac::HMAC_SHA256, subject_key),
             anonymous: config.anonymous,
+            observer,
         })
+    }
+
+    /// The same, refusing what is in this list.
+    #[must_use]
+    pub fn with_revocations(mut self, revocations: Option<Arc<Revocations>>) -> Self {
+        self.revocations = revocations;
+        self
+    }
+
+    /// The list of what was revoked, if there is one.
+    #[must_use]
+    pub fn revocations(&self) -> Option<&Revocations> {
+        self.revocations.as_deref()
     }
 
     /// Waits at most `limit` until every issuer's keys were loaded.
@@ -197,17 +249,21 @@ impl Authenticator {
             };
         };
         let id = self.cache.id_of(raw);
-        if let Some(token) = self.remembered(&id) {
-            return Ok(Identity::Verified(token));
+        let token = match self.remembered(&id) {
+            Some(token) => token,
+            // Boxed, so that the common path does not carry the verifier's state around.
+            None => Box::pin(self.verify(raw, id)).await?,
+        };
+        if let (Some(list), Some(marks)) = (&self.revocations, &token.provenance.marks) {
+            list.check(marks, unix_now())?;
         }
-        // Boxed, so that the common path does not carry the verifier's state around.
-        Box::pin(self.verify(raw, id)).await.map(Identity::Verified)
+        Ok(Identity::Verified(token))
     }
 
     /// The token from the cache, if it has not ended and its key is still its issuer's.
     fn remembered(&self, id: &TokenId) -> Option<Arc<VerifiedToken>> {
         let token = self.cache.get(id)?;
-        let in_force = unix_now() < token.expires_at
+        let in_force = unix_now() < token.provenance.remembered_until
             && self.issuers[token.provenance.issuer].has_key(&token.provenance.key);
         if !in_force {
             self.cache.forget(id);
@@ -229,14 +285,29 @@ impl Authenticator {
             .find(|(_, issuer)| unverified.claims_issuer(issuer.name()))
             .ok_or(AuthError::UnknownIssuer)?;
         let key = issuer.key_for(unverified.header()).await?;
-        let checked = unverified.verify_signature(&key)?.check(issuer.rules(), unix_now())?;
+        // Many requests with one new token may have waited for its key together: the first of them is
+        // enough. Nothing from here on waits, so that no more than the runtime's threads can meet.
+        if let Some(token) = self.remembered(&id) {
+            return Ok(token);
+        }
+        let now = unix_now();
+        let signed = unverified.verify_signature(&key)?;
+        let checked = signed.check(issuer.rules(), now)?;
+        let revocations = self.revocations.as_deref();
         let token = Arc::new(VerifiedToken {
             subject_hash: self.subject_hash(issuer.name(), &checked.subject),
+            role: self.roles[index].role_of(signed.claims()),
+            provenance: Provenance {
+                issuer: index,
+                key: key.fingerprint(),
+                remembered_until: remembered_until(checked.expires_at, now),
+                marks: revocations.map(|list| list.marks(issuer.name(), signed.claims(), &checked)),
+            },
             claims: checked.json,
             expires_at: checked.expires_at,
             issuer: Arc::clone(issuer.name()),
-            provenance: Provenance { issuer: index, key: key.fingerprint() },
         });
+        self.observer.emit(&Event::TokenVerified);
         self.cache.remember(id, Arc::clone(&token));
         Ok(token)
     }
@@ -260,6 +331,11 @@ impl std::fmt::Debug for Authenticator {
     }
 }
 
+/// Never after the token's end, and not for ever if that is far away.
+fn remembered_until(expires_at: u64, now: u64) -> u64 {
+    expires_at.min(now.saturating_add(REMEMBERED_FOR.as_secs()))
+}
+
 /// Seconds since the Unix epoch. A clock before 1970 yields the end of time: every token is expired.
 fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |elapsed| elapsed.as_secs())
@@ -271,10 +347,44 @@ mod tests {
 
     fn assert_shareable<T: Send + Sync>() {}
 
+    #[test]
+    fn no_token_is_remembered_for_long_whenever_it_ends() {
+        for (expires_at, until) in [(101, 101), (1000, 1000), (1001, 1000), (u64::MAX, 1000)] {
+            assert_eq!(remembered_until(expires_at, 100), until, "{expires_at}");
+        }
+        assert_eq!(remembered_until(u64::MAX, u64::MAX), u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_was_remembered_for_long_enough_is_forgotten_although_it_has_not_ended() {
+        let auth = Authenticator::new(&AuthConfig::new(Vec::new()), &[1; 32], Observer::default());
+        let auth = auth.unwrap();
+        let mut headers = hyper::HeaderMap::new();
+        headers.insert("authorization", "Bearer a.b.c".parse().unwrap());
+        let id = auth.cache.id_of(bearer::raw_token(&headers).unwrap().unwrap());
+        let token = VerifiedToken {
+            claims: "{}".into(),
+            expires_at: u64::MAX,
+            issuer: "issuer".into(),
+            subject_hash: "".into(),
+            role: None,
+            provenance: Provenance {
+                issuer: 0,
+                key: Fingerprint::default(),
+                remembered_until: unix_now() - 1,
+                marks: None,
+            },
+        };
+        auth.cache.remember(id.clone(), Arc::new(token));
+        assert!(auth.cache.get(&id).is_some());
+        assert!(auth.remembered(&id).is_none());
+        assert!(auth.cache.get(&id).is_none());
+    }
+
     #[tokio::test]
     async fn subject_hash_depends_on_key_issuer_and_subject() {
         assert_shareable::<Authenticator>();
-        let config = AuthConfig { anonymous: true, issuers: Vec::new(), token_cache_entries: 1 };
+        let config = AuthConfig::new(Vec::new());
         let make = |key| Authenticator::new(&config, &[key; 32], Observer::default()).unwrap();
         let (one, two) = (make(1), make(2));
 

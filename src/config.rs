@@ -12,6 +12,7 @@ mod layers;
 pub mod network;
 mod presets;
 mod reader;
+mod roles;
 mod secrets;
 mod sections;
 mod suggest;
@@ -49,6 +50,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The key that seals claims.
     pub seal: SealConfig,
+    /// Tokens that no longer count.
+    pub revocation: RevocationConfig,
     /// What is logged and how.
     pub log: LogConfig,
 }
@@ -88,8 +91,12 @@ pub struct DatabaseConfig {
     pub authenticated: ConnectUrl,
     /// Login of requests without a token.
     pub anonymous: ConnectUrl,
+    /// Logins of the roles that claims are mapped to.
+    pub roles: Vec<RoleLogin>,
     /// Login of the owner (`DATABASE_URL`): administrative commands, and the seal keys.
     pub owner: Option<ConnectUrl>,
+    /// Login that reads `auth.revoked`; none: the owner's.
+    pub revocation: Option<ConnectUrl>,
     /// Connections per role.
     pub pool_size: usize,
     /// How long a request waits for a free connection before it is answered with 503.
@@ -112,6 +119,34 @@ pub struct DatabaseConfig {
     pub pooler: Pooler,
 }
 
+impl DatabaseConfig {
+    /// Every login that requests run as.
+    pub fn logins(&self) -> impl Iterator<Item = &ConnectUrl> {
+        [&self.authenticated, &self.anonymous]
+            .into_iter()
+            .chain(self.roles.iter().map(|role| &role.url))
+    }
+
+    /// Adds a role that claims can be mapped to: the one that this URL logs in as.
+    pub fn add_role(&mut self, url: ConnectUrl) -> RoleId {
+        // Few, and configured once for the life of the process: metrics and logs name it by reference.
+        let name: &'static str = url.user().to_owned().leak();
+        let id = RoleId { index: self.roles.len(), name };
+        self.roles.push(RoleLogin { id, url });
+        id
+    }
+
+    /// The names of those that requests with a token run as.
+    #[must_use]
+    pub fn logins_of_users(&self) -> Vec<String> {
+        let mapped = self.roles.iter().map(|role| &role.url);
+        std::iter::once(&self.authenticated)
+            .chain(mapped)
+            .map(|url| url.user().to_owned())
+            .collect()
+    }
+}
+
 /// Whether a connection of ours is a backend of the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooler {
@@ -130,6 +165,67 @@ pub struct AuthConfig {
     pub issuers: Vec<IssuerConfig>,
     /// Verified tokens remembered, so that each is verified once.
     pub token_cache_entries: usize,
+    /// Bytes that they may take, all together.
+    pub token_cache_bytes: u64,
+    /// Which claims mean which role, in the order in which they are tried.
+    pub roles: Vec<RoleRule>,
+}
+
+/// One of the roles that claims are mapped to: made when the configuration is read, and by nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoleId {
+    index: usize,
+    name: &'static str,
+}
+
+impl RoleId {
+    /// Its place in [`DatabaseConfig::roles`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.index
+    }
+
+    /// The database's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+}
+
+/// The login of such a role.
+#[derive(Clone, Debug)]
+pub struct RoleLogin {
+    /// The role.
+    pub id: RoleId,
+    /// How to log in as it.
+    pub url: ConnectUrl,
+}
+
+/// One `[[role]]`: tokens of this issuer with this claim run as this role.
+#[derive(Clone, Debug)]
+pub struct RoleRule {
+    /// The issuer's `iss`.
+    pub issuer: String,
+    /// The claim's name, after those of the objects that it is nested in.
+    pub claim: Vec<String>,
+    /// What the claim must be, or contain as an element.
+    pub value: String,
+    /// The role.
+    pub role: RoleId,
+}
+
+/// `[revocation]`: whether `auth.revoked` counts.
+#[derive(Clone, Debug)]
+pub struct RevocationConfig {
+    /// Whether it is read at all.
+    pub enabled: bool,
+    /// How often.
+    pub refresh: Duration,
+    /// How long the last reading counts when no further one succeeds; then requests with a token are
+    /// answered with 503.
+    pub max_age: Duration,
+    /// Rows held at most.
+    pub rows: usize,
 }
 
 /// One issuer whose tokens are accepted.
@@ -303,6 +399,7 @@ impl Config {
             cors: CorsConfig::default(),
             limits: LimitsConfig::default(),
             seal: SealConfig::default(),
+            revocation: RevocationConfig::default(),
             log: LogConfig::default(),
         }
     }

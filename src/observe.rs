@@ -97,6 +97,20 @@ impl RequestRecord {
 pub enum Event {
     /// A request was answered, or given up by its client.
     RequestFinished(RequestRecord),
+    /// A token's signature and claims were verified, rather than remembered.
+    TokenVerified,
+    /// The list of what was revoked was read.
+    RevocationsRead {
+        /// How many rows count.
+        rows: usize,
+    },
+    /// The list of what was revoked could not be read, or not wholly; what is known stays in force.
+    RevocationsUnread {
+        /// What went wrong, free of secrets.
+        reason: String,
+        /// Whether it is too old by now: requests with a token are refused.
+        stale: bool,
+    },
     /// An issuer's key set was fetched; `keys` of it are usable.
     KeysRefreshed {
         /// The issuer's configured name.

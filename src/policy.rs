@@ -45,7 +45,7 @@ pub use seal_key::{
     read_seal_keys, retire as retire_seal_key, rotate as rotate_seal_key,
 };
 pub use source::SqlSource;
-pub use state::{Change, GrantChanges, Kind};
+pub use state::{Change, GrantChanges, Kind, api_roles};
 
 /// Brings a database to its files: Rowgate's schema, migrations, grants and policies. Several
 /// processes may do so at once; one works, the others wait and find nothing to do.

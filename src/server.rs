@@ -3,6 +3,7 @@
 mod accept;
 mod addresses;
 mod client_io;
+pub mod revocations;
 mod setup;
 mod traffic;
 mod watch;
@@ -61,6 +62,9 @@ pub enum ServeError {
     /// Claims cannot be sealed as configured, or the extension that is to verify them does not do so.
     #[error("claims cannot be sealed: {0}")]
     Sealing(String),
+    /// The list of what was revoked is to be respected, and cannot be read.
+    #[error("what was revoked cannot be read: {0}")]
+    Revocations(String),
     /// The issuers are not usable as configured.
     #[error(transparent)]
     Issuers(#[from] AuthSetupError),
@@ -90,7 +94,7 @@ impl Server {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let (gateway, cleanups) = setup::gateway(config, observer).await?;
+        let (gateway, cleanups) = Box::pin(setup::gateway(config, observer)).await?;
         Ok(Self { gateway: Arc::new(gateway), public, admin, cleanups })
     }
 

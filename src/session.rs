@@ -152,6 +152,8 @@ pub struct Sessions {
     pub authenticated: Pool,
     /// Connections that are logged in for callers without one.
     pub anonymous: Pool,
+    /// Those of the roles that claims are mapped to, at the places of `database.roles`.
+    pub mapped: Vec<(&'static str, Pool)>,
     /// Makes the database believe claims.
     pub sealing: Arc<Sealing>,
     /// What takes the place of start-up settings where connections lead to a pooler.
@@ -171,14 +173,24 @@ impl Sessions {
     fn pool(&self, identity: &Identity) -> &Pool {
         match identity {
             Identity::Anonymous => &self.anonymous,
-            Identity::Verified(_) => &self.authenticated,
+            Identity::Verified(token) => match token.role() {
+                None => &self.authenticated,
+                // invariant: one pool for each of the configured roles, of which a `RoleId` is one.
+                Some(role) => &self.mapped[role.index()].1,
+            },
         }
+    }
+
+    /// Every pool, with the name of the role that its requests run as.
+    pub fn pools(&self) -> impl Iterator<Item = (&'static str, &Pool)> {
+        [("authenticated", &self.authenticated), ("anonymous", &self.anonymous)]
+            .into_iter()
+            .chain(self.mapped.iter().map(|(name, pool)| (*name, pool)))
     }
 
     /// Closes idle connections and refuses further requests.
     pub fn close(&self) {
-        self.authenticated.close();
-        self.anonymous.close();
+        self.pools().for_each(|(_, pool)| pool.close());
     }
 
     /// Runs a request until its answer is complete, or has reached `threshold` bytes.

@@ -42,15 +42,14 @@ impl Subject {
         let x = URL_SAFE_NO_PAD.encode(signer.public_key());
         let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x });
         let config = AuthConfig {
-            anonymous: true,
-            issuers: vec![IssuerConfig {
+            token_cache_entries: 100,
+            ..AuthConfig::new(vec![IssuerConfig {
                 jwks_url: publish(&json!({ "keys": [key] })),
                 audiences: vec![AUDIENCE.into()],
                 algorithms: vec![Algorithm::EdDSA],
                 leeway: Duration::ZERO,
                 ..IssuerConfig::new(ISSUER)
-            }],
-            token_cache_entries: 100,
+            }])
         };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -1,10 +1,10 @@
--- The statements that take back every policy, and every privilege of the two API roles, in the
--- managed schemas: what the policy and grant files do not say shall not be there. PUBLIC, of which both
+-- The statements that take back every policy, and every privilege of the API roles, in the
+-- managed schemas: what the policy and grant files do not say shall not be there. PUBLIC, of which they
 -- are a part, loses its privileges on tables and sequences, but not those on functions and types that
 -- every object is born with.
 -- Only for objects that the current role may alter; no policy on an extension's own table, and none
 -- that another tool's migrations made: no file of ours could bring it back.
--- $1: as in state.sql.
+-- $1, $2: as in state.sql.
 with
   managed as (
     select oid, nspname, nspowner, nspacl from pg_catalog.pg_namespace
@@ -13,7 +13,7 @@ with
   ),
   api as (
     select oid, oid::regrole::text as name from pg_catalog.pg_roles
-     where rolname in ('authenticated', 'anonymous')
+     where rolname = any ($2::text[])
   ),
   relations as (
     select c.oid, c.oid::regclass::text as name, c.relkind, c.relacl,

@@ -1,6 +1,7 @@
 -- What policies and grants amount to in the managed schemas, one line each. Rowgate compares two
 -- such lists to say what an apply changed, and their hash to notice changes by other hands.
 -- $1: the managed schemas, or null for every schema that is not the system's or Rowgate's own.
+-- $2: the roles that requests run as.
 with
   managed as (
     select oid, nspname, nspowner, nspacl from pg_catalog.pg_namespace
@@ -59,5 +60,5 @@ select 'grant', g.kind || ' ' || g.object, coalesce(r.rolname, 'public'),
   from grants as g
  cross join lateral pg_catalog.aclexplode(g.acl) as a
   left join pg_catalog.pg_roles as r on r.oid = a.grantee
- where r.rolname in ('authenticated', 'anonymous')
+ where r.rolname = any ($2::text[])
     or a.grantee = 0 and g.kind in ('schema', 'table', 'sequence', 'column')

@@ -1,5 +1,5 @@
 -- What is open to a gateway's callers although no policy guards it, in words.
--- $1: as in state.sql.
+-- $1, $2: as in state.sql.
 with
   managed as (
     select oid, nspname from pg_catalog.pg_namespace
@@ -7,7 +7,7 @@ with
        and ($1::text[] is null or nspname = any ($1))
   ),
   api as (
-    select oid, rolname from pg_catalog.pg_roles where rolname in ('authenticated', 'anonymous')
+    select oid, rolname from pg_catalog.pg_roles where rolname = any ($2::text[])
   )
 select pg_catalog.format('%s may use all rows of %s: row level security is not enabled on it',
                          api.rolname, c.oid::regclass)

@@ -12,9 +12,11 @@ use super::VerifiedToken;
 use super::bearer::RawToken;
 use super::error::AuthSetupError;
 
-/// Bytes of claims that count as one entry; larger claims count as several, so that the configured
-/// number of entries also bounds the memory.
-const BYTES_PER_UNIT: usize = 1024;
+/// What a place in the table takes, besides what its token holds, when the table has just grown to twice
+/// its size. A test holds it against what the table says of itself.
+const PLACE_BYTES: usize = 160;
+/// With fewer bytes for each, a configured number of entries is never reached.
+const LEAST_ENTRY: u64 = 512;
 
 /// A keyed hash of a token's text. The key is this process's own, so that nobody outside can choose
 /// tokens that collide, and a memory dump holds no token.
@@ -25,16 +27,34 @@ pub(super) struct TokenId([u8; 32]);
 pub(super) struct TokenCache {
     key: hmac::Key,
     /// None: switched off by configuration (0 entries).
-    entries: Option<Cache<TokenId, Arc<VerifiedToken>, ByClaims>>,
+    entries: Option<Cache<TokenId, Arc<VerifiedToken>, Bytes>>,
+}
+
+/// What the memory of tokens may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CacheLimits {
+    /// Tokens; 0: none is remembered.
+    pub(super) entries: usize,
+    /// Bytes of all that they hold, and of the table.
+    pub(super) bytes: u64,
 }
 
 impl TokenCache {
-    /// A cache of about `entries` tokens of up to 1 KiB of claims, fewer if they are larger.
-    pub(super) fn new(entries: usize) -> Result<Self, AuthSetupError> {
+    /// A cache that stays within both limits.
+    ///
+    /// What was asked for only once makes way first: a new token is on probation, in three hundredths
+    /// of the room (`quick_cache`'s CLOCK-Pro), until it is used again, there or soon after. So a flood of
+    /// tokens that are used once displaces each other, and not those that are in use.
+    pub(super) fn new(limits: CacheLimits) -> Result<Self, AuthSetupError> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| AuthSetupError::Random)?;
-        let entries =
-            (entries > 0).then(|| Cache::with_weighter(entries, entries as u64, ByClaims));
+        let entries = (limits.entries > 0).then(|| {
+            let entries = (limits.entries as u64).min((limits.bytes / LEAST_ENTRY).max(1));
+            // Half as many places again are for what is remembered of tokens that are gone.
+            let bytes = limits.bytes.saturating_sub(entries / 2 * PLACE_BYTES as u64);
+            let expected = usize::try_from(entries).unwrap_or(usize::MAX);
+            Cache::with_weighter(expected, bytes, Bytes { least: bytes.div_ceil(entries) })
+        });
         Ok(Self { key, entries })
     }
 
@@ -67,87 +87,19 @@ impl TokenCache {
     }
 }
 
+/// Weighs entries in bytes, each with at least its share of the whole: then the limit of bytes is one of
+/// entries, too.
 #[derive(Clone)]
-struct ByClaims;
+struct Bytes {
+    least: u64,
+}
 
-impl Weighter<TokenId, Arc<VerifiedToken>> for ByClaims {
+impl Weighter<TokenId, Arc<VerifiedToken>> for Bytes {
     fn weight(&self, _: &TokenId, token: &Arc<VerifiedToken>) -> u64 {
-        (1 + token.claims().len() / BYTES_PER_UNIT) as u64
+        // A weight of 0 would mean: never evicted.
+        ((PLACE_BYTES + token.bytes()) as u64).max(self.least).max(1)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::auth::Provenance;
-    use crate::auth::bearer::raw_token;
-    use crate::auth::keys::Fingerprint;
-
-    const ENTRIES: usize = 128;
-
-    fn token(claims_bytes: usize) -> Arc<VerifiedToken> {
-        Arc::new(VerifiedToken {
-            claims: "x".repeat(claims_bytes).into(),
-            expires_at: 0,
-            issuer: "issuer".into(),
-            subject_hash: "".into(),
-            provenance: Provenance { issuer: 0, key: Fingerprint::default() },
-        })
-    }
-
-    fn id(cache: &TokenCache, text: &str) -> TokenId {
-        let mut headers = hyper::HeaderMap::new();
-        headers.insert("authorization", format!("Bearer {text}").parse().unwrap());
-        cache.id_of(raw_token(&headers).unwrap().unwrap())
-    }
-
-    fn claims_bytes_held_after(insertions: usize, claims_bytes: usize) -> usize {
-        let cache = TokenCache::new(ENTRIES).unwrap();
-        for n in 0..insertions {
-            cache.remember(id(&cache, &format!("t{n}")), token(claims_bytes));
-        }
-        (0..insertions)
-            .filter_map(|n| cache.get(&id(&cache, &format!("t{n}"))))
-            .map(|token| token.claims().len())
-            .sum()
-    }
-
-    #[test]
-    fn remembers_until_forgotten() {
-        let cache = TokenCache::new(ENTRIES).unwrap();
-        let known = id(&cache, "a.b.c");
-        cache.remember(known.clone(), token(1));
-
-        assert!(cache.get(&known).is_some());
-        assert!(cache.get(&id(&cache, "a.b.d")).is_none());
-
-        cache.forget(&known);
-        assert!(cache.get(&known).is_none());
-    }
-
-    #[test]
-    fn entries_are_bounded() {
-        let held = claims_bytes_held_after(ENTRIES * 8, 1);
-        assert!(held > 0 && held <= ENTRIES, "{held} entries");
-    }
-
-    #[test]
-    fn bytes_are_bounded() {
-        let held = claims_bytes_held_after(ENTRIES * 8, 8 * BYTES_PER_UNIT);
-        assert!(held > 0 && held <= ENTRIES * BYTES_PER_UNIT, "{held} bytes");
-    }
-
-    #[test]
-    fn no_entries_means_no_cache() {
-        let cache = TokenCache::new(0).unwrap();
-        let known = id(&cache, "a.b.c");
-        cache.remember(known.clone(), token(1));
-        assert!(cache.get(&known).is_none());
-    }
-
-    #[test]
-    fn ids_differ_between_processes() {
-        let (one, two) = (TokenCache::new(1).unwrap(), TokenCache::new(1).unwrap());
-        assert!(id(&one, "a.b.c") != id(&two, "a.b.c"));
-    }
-}
+mod tests;

@@ -77,6 +77,12 @@ pub enum AuthError {
         /// The configured limit.
         limit: usize,
     },
+    /// The token, or all of its user's up to some time, were revoked.
+    #[error("the token was revoked: get a new one from its issuer")]
+    Revoked,
+    /// What was revoked could not be read for too long to let anybody in.
+    #[error("which tokens were revoked cannot be found out at present; nothing was run")]
+    RevocationsUnknown,
     /// The issuer is configured, but its keys could not be loaded so far, or could not be loaded anew
     /// for a token with an unknown `kid`.
     #[error("the keys of the issuer {issuer} cannot be fetched at present; try again later")]
@@ -104,15 +110,18 @@ impl AuthError {
             Self::AuthorizedParty => "RG4020",
             Self::ClientId => "RG4021",
             Self::RequiredClaim { .. } => "RG4022",
+            Self::Revoked => "RG4023",
             Self::KeysUnavailable { .. } => "RG5031",
+            Self::RevocationsUnknown => "RG5037",
         }
     }
 
-    /// The HTTP status: 401 for the token's faults, 503 when the server lacks the issuer's keys.
+    /// The HTTP status: 401 for the token's faults, 503 when the server lacks the issuer's keys,
+    /// or the list of what was revoked.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::KeysUnavailable { .. } => 503,
+            Self::KeysUnavailable { .. } | Self::RevocationsUnknown => 503,
             _ => 401,
         }
     }

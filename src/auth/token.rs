@@ -91,6 +91,11 @@ impl<'a> UnverifiedToken<'a> {
 pub(super) struct SignedClaims(Map<String, Value>);
 
 impl SignedClaims {
+    /// All of them.
+    pub(super) fn claims(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// Checks every claim that the gateway relies on; `now` in seconds since the Unix epoch.
     pub(super) fn check(&self, rules: &ClaimRules, now: u64) -> Result<CheckedClaims, AuthError> {
         claims::check(&self.0, rules, now)

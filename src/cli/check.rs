@@ -6,6 +6,7 @@ mod database;
 mod findings;
 mod issuers;
 mod protections;
+mod revocations;
 mod seal_method;
 
 use std::path::PathBuf;
@@ -20,11 +21,12 @@ const HELP: &str = "\
 Looks at, in this order:
   - the configuration: unknown keys, bad values, secrets in the wrong place
   - the owner's connection, if DATABASE_URL is set: the schema `auth`, the seal key
-  - both login roles: can they log in, and can they do nothing but what policies allow
+  - the login roles: can they log in, and can they do nothing but what policies allow
   - the server: its version, its room for both pools, its clock
   - the seal: which of the two is in force (Rowgate's own, the extension pg_session_jwt), and does the
     database believe what this gateway would seal
   - each protection: does it rest in the database now, or on the gateway alone; what remains
+  - auth.revoked: is it read, and how many rows count
   - each issuer: do its keys arrive, and how many can be used
 
 One line for each finding, beginning with ok, warning or error. Exit code 1 if there is an error.
@@ -73,8 +75,9 @@ pub async fn run(args: Args, mut sources: ConfigSources) -> Result<(), Failure> 
         |file| format!("{}, environment and flags", file.display()),
     );
     findings.ok(format!("configuration: {place}"));
-    database::check(&mut findings, &config).await;
+    Box::pin(database::check(&mut findings, &config)).await;
     protections::check(&mut findings, &config).await;
+    revocations::check(&mut findings, &config).await;
     issuers::check(&mut findings, &config).await;
     if let Some(file) = args.token_file {
         issuers::check_token(&mut findings, &config, &file).await;

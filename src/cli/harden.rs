@@ -5,6 +5,7 @@ use crate::config::DatabaseUrls;
 use crate::harden::{self, Found, Script};
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
+use crate::policy;
 
 /// Something is left to be done. (1 and 2 say that nothing could be found out.)
 const LEFT: u8 = 3;
@@ -65,8 +66,14 @@ pub async fn run(args: Args, urls: &DatabaseUrls) -> Result<(), Failure> {
         url.as_ref().map_or(default, |url| url.user()).to_owned()
     };
     let roles = [name(&urls.authenticated, "authenticated"), name(&urls.anonymous, "anonymous")];
-    let roles = roles.each_ref().map(String::as_str);
     let mut client = control::connect(login).await?;
+    let mut roles = Vec::from(roles);
+    // The first two are known by their logins, which may be named otherwise.
+    let further = policy::api_roles(&client).await?;
+    roles.extend(
+        further.into_iter().skip(2).filter(|role| !roles.contains(role)).collect::<Vec<_>>(),
+    );
+    let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
     let mut found = harden::survey(&mut client, &roles).await?;
     if !args.apply {
         return report(&args, &found);

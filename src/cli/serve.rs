@@ -98,6 +98,9 @@ fn explain(error: ServeError) -> Failure {
         ServeError::Database { .. } | ServeError::Login(_) | ServeError::Issuers(_) => {
             Some("`rowgate check` tries every connection by itself")
         }
+        ServeError::Revocations(_) => {
+            Some("docs/revocation.md says which login may read auth.revoked")
+        }
         ServeError::SealKey(_)
         | ServeError::Sealing(_)
         | ServeError::Thread(_)

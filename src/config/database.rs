@@ -46,6 +46,7 @@ fn database_urls(reader: &mut Reader<'_>) -> DatabaseUrls {
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     let before = reader.problems.len();
     let urls = database_urls(reader);
+    let revocation = reader.url(&secrets::REVOCATION);
     // Known here, and not read: a gateway must not hold a superuser's password.
     reader.ask(secrets::SUPERUSER.key);
     reader.ask(secrets::SUPERUSER.file_key);
@@ -74,6 +75,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     }
     Some(DatabaseConfig {
         owner: urls.owner,
+        revocation,
         pool_size,
         acquire_timeout: acquire_timeout.unwrap_or(defaults.acquire_timeout),
         max_waiting: max_waiting.unwrap_or(defaults.max_waiting),

@@ -9,8 +9,8 @@ use jsonwebtoken::Algorithm;
 use super::network::Network;
 use super::{
     AuthConfig, ConcurrentRequests, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig,
-    LogConfig, LogFormat, Pooler, Preset, SealConfig, SealMethod, ServerConfig, StatementKinds,
-    TokenRules,
+    LogConfig, LogFormat, Pooler, Preset, RevocationConfig, SealConfig, SealMethod, ServerConfig,
+    StatementKinds, TokenRules,
 };
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
@@ -59,7 +59,9 @@ impl DatabaseConfig {
         Self {
             authenticated,
             anonymous,
+            roles: Vec::new(),
             owner: None,
+            revocation: None,
             pool_size: 10,
             acquire_timeout: Duration::from_secs(5),
             max_waiting: 1000,
@@ -78,7 +80,13 @@ impl AuthConfig {
     /// The defaults for these issuers.
     #[must_use]
     pub fn new(issuers: Vec<IssuerConfig>) -> Self {
-        Self { anonymous: true, issuers, token_cache_entries: 20_000 }
+        Self {
+            anonymous: true,
+            issuers,
+            token_cache_entries: 20_000,
+            token_cache_bytes: 32 * MIB as u64,
+            roles: Vec::new(),
+        }
     }
 }
 
@@ -135,6 +143,17 @@ impl Default for SealConfig {
             keys: Vec::new(),
             key_file: None,
             refresh: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for RevocationConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            refresh: Duration::from_secs(5),
+            max_age: Duration::from_mins(5),
+            rows: 100_000,
         }
     }
 }

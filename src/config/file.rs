@@ -33,15 +33,27 @@ pub(super) struct Written {
 /// Dotted keys below one table.
 pub(super) type Keys = BTreeMap<String, Written>;
 
-/// The file's content: sections flattened, and one map for each `[[issuer]]`.
+/// The file's content: sections flattened, and one map for each `[[issuer]]` and `[[role]]`.
 #[derive(Debug, Default)]
 pub(super) struct FileValues {
     pub(super) keys: Keys,
     pub(super) issuers: Vec<Keys>,
+    pub(super) roles: Vec<Keys>,
 }
 
-/// The table that may be given several times.
+/// The tables that may be given several times.
 pub(super) const ISSUER: &str = "issuer";
+pub(super) const ROLE: &str = "role";
+
+impl FileValues {
+    fn several(&mut self, name: &str) -> Option<(&'static str, &mut Vec<Keys>)> {
+        match name {
+            ISSUER => Some((ISSUER, &mut self.issuers)),
+            ROLE => Some((ROLE, &mut self.roles)),
+            _ => None,
+        }
+    }
+}
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<FileValues, ConfigError> {
     let root = DeTable::parse(text).map_err(|error| {
@@ -55,15 +67,15 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<FileValues, ConfigError> 
     })?;
     let mut values = FileValues::default();
     for (name, value) in root.get_ref() {
-        match value.get_ref() {
-            DeValue::Array(tables) if *name.get_ref() == ISSUER && all_tables(tables) => {
+        match (value.get_ref(), values.several(name.get_ref())) {
+            (DeValue::Array(tables), Some((section, list))) if all_tables(tables) => {
                 for table in tables.iter().filter_map(|table| table.get_ref().as_table()) {
                     let mut keys = Keys::new();
-                    flatten(text, ISSUER, table, &mut keys);
-                    values.issuers.push(keys);
+                    flatten(text, section, table, &mut keys);
+                    list.push(keys);
                 }
             }
-            DeValue::Table(table) if *name.get_ref() != ISSUER => {
+            (DeValue::Table(table), None) => {
                 flatten(text, name.get_ref(), table, &mut values.keys);
             }
             _ => insert(text, name.get_ref().to_string(), name, value, &mut values.keys),

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Origin};
-use super::file::{self, FileValues, ISSUER, Keys, Raw};
+use super::file::{self, FileValues, ISSUER, Keys, ROLE, Raw};
 
 /// What all own variables start with.
 pub(super) const PREFIX: &str = "ROWGATE_";
@@ -105,8 +105,12 @@ impl<'a> Layers<'a> {
         Ok(Self { path, file, environment: &sources.environment, flags: &sources.flags })
     }
 
-    /// The value that wins; for a key of an issuer, the one of the given `[[issuer]]`.
+    /// The value that wins; for a key of an issuer or a role, the one of the given `[[issuer]]` or `[[role]]`.
+    /// Roles are given in the file alone.
     pub(super) fn find(&self, key: &str, issuer: usize) -> Option<Found> {
+        if key.split_once('.').is_some_and(|(section, _)| section == ROLE) {
+            return self.in_keys(key, self.file.roles.get(issuer)?);
+        }
         self.in_flags(key).or_else(|| self.in_environment(&variable(key))).or_else(|| {
             if key.starts_with(ISSUER) {
                 self.in_keys(key, self.file.issuers.get(issuer)?)

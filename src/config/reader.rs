@@ -3,7 +3,7 @@
 //! The keys it is asked for are the keys that exist: whatever else was written is unknown.
 
 use super::error::{ConfigError, Origin, Problem};
-use super::file::{ISSUER, Raw};
+use super::file::{ISSUER, ROLE, Raw};
 use super::layers::{Found, Layers, OTHER_VARIABLES, variable};
 use super::suggest::closest;
 use super::values::Parsed;
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
     /// hold a secret.
     pub(super) fn refuse_unknown(&mut self) {
         let file = &self.layers.file;
-        for (key, written) in file.issuers.iter().flatten().chain(&file.keys) {
+        for (key, written) in file.issuers.iter().chain(&file.roles).flatten().chain(&file.keys) {
             if !self.asked.contains(&key.as_str()) {
                 let origin = self.layers.at(written.line);
                 let advice = self.advice_on_key(key);
@@ -123,6 +123,9 @@ impl<'a> Reader<'a> {
     fn advice_on_key(&self, key: &str) -> String {
         if key == ISSUER {
             return "expected a table of its own for each issuer, headed [[issuer]]".to_owned();
+        }
+        if key == ROLE {
+            return "expected a table of its own for each rule, headed [[role]]".to_owned();
         }
         advice(closest(key, &self.asked))
     }

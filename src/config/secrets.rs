@@ -47,6 +47,15 @@ pub(super) const SUPERUSER: Secret = Secret {
     aliases: Some(("DATABASE_SUPERUSER_URL", "DATABASE_SUPERUSER_URL_FILE")),
 };
 
+pub(super) const REVOCATION: Secret = Secret {
+    key: "database.revocation_url",
+    file_key: "database.revocation_url_file",
+    aliases: Some(("DATABASE_REVOCATION_URL", "DATABASE_REVOCATION_URL_FILE")),
+};
+
+/// The login of one of several roles: its variables are named after the role.
+const ROLE: Secret = Secret { key: "role.url", file_key: "role.url_file", aliases: None };
+
 /// The seal key's value may stand in a variable (`ROWGATE_SEAL_KEY`), but in no key of the file.
 pub(super) const SEAL: Secret =
     Secret { key: "seal.key", file_key: "seal.key_file", aliases: None };
@@ -75,6 +84,43 @@ impl Reader<'_> {
     /// A connection URL, with its password from where libpq looks for one if it has none.
     pub(super) fn url(&mut self, secret: &Secret) -> Option<ConnectUrl> {
         let found = self.secret(secret)?;
+        self.usable_url(secret, found, &secret.variable(), &secret.file_variable())
+    }
+
+    /// The login of `role`, from its variables or from the `[[role]]` at `index`.
+    pub(super) fn role_url(&mut self, index: usize, role: &str) -> Option<ConnectUrl> {
+        let variable = format!("DATABASE_ROLE_{}_URL", role.to_ascii_uppercase());
+        let file_variable = format!("{variable}_FILE");
+        let layers = self.layers;
+        let rows = [
+            (layers.in_environment(&variable), layers.in_environment(&file_variable), true),
+            (layers.find(ROLE.key, index), layers.find(ROLE.file_key, index), false),
+        ];
+        let given = rows.into_iter().find(|(value, file, _)| value.is_some() || file.is_some());
+        let found = match given {
+            Some((Some(value), None, may_be_secret)) => self.inline(&ROLE, value, may_be_secret)?,
+            Some((None, Some(file), _)) => self.in_named_file(&ROLE, file)?,
+            Some((_, Some(file), _)) => {
+                let complaint = "given twice in the same place; keep one of its names";
+                self.problem(file.origin, ROLE.key, None, complaint);
+                return None;
+            }
+            Some((None, None, _)) | None => {
+                let example = format!("{variable}=postgresql://{role}@localhost/app");
+                self.complain(ROLE.key, format!("missing; set it, for example {example}"));
+                return None;
+            }
+        };
+        self.usable_url(&ROLE, found, &variable, &file_variable)
+    }
+
+    fn usable_url(
+        &mut self,
+        secret: &Secret,
+        found: Revealed,
+        variable: &str,
+        file_variable: &str,
+    ) -> Option<ConnectUrl> {
         let url = match ConnectUrl::parse(&found.text) {
             Ok(url) => url,
             Err(error) => {
@@ -85,9 +131,7 @@ impl Reader<'_> {
         if url.has_password() && !found.may_be_secret {
             let complaint = format!(
                 "the URL contains a password, which does not belong here: put the whole URL into the \
-                 environment variable {} or into a file that {} names",
-                secret.variable(),
-                secret.file_variable(),
+                 environment variable {variable} or into a file that {file_variable} names"
             );
             self.problem(found.origin, secret.key, None, complaint);
             return None;

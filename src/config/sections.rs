@@ -4,8 +4,8 @@ use super::error::ConfigError;
 use super::layers::{ConfigSources, Layers};
 use super::reader::Reader;
 use super::{
-    AuthConfig, Config, CorsConfig, DatabaseConfig, LimitsConfig, LogConfig, Pooler, SealConfig,
-    SealMethod, ServerConfig, database, issuers, values,
+    AuthConfig, Config, CorsConfig, DatabaseConfig, LimitsConfig, LogConfig, Pooler,
+    RevocationConfig, SealConfig, SealMethod, ServerConfig, database, issuers, roles, values,
 };
 
 pub(super) fn load(sources: &ConfigSources) -> Result<Config, ConfigError> {
@@ -26,13 +26,18 @@ pub(super) fn known_keys() -> Vec<&'static str> {
 
 fn build(reader: &mut Reader<'_>) -> Option<Config> {
     let server = server(reader);
-    let database = database::read(reader);
-    let auth = auth(reader);
+    let mut database = database::read(reader);
+    let mut auth = auth(reader);
+    roles::ask(reader);
+    if let Some(database) = &mut database {
+        roles::read(reader, database, &mut auth);
+    }
     let cors = cors(reader);
     let limits = limits(reader);
     let seal = seal(reader, database.as_ref());
+    let revocation = revocation(reader, database.as_ref());
     let log = log(reader);
-    Some(Config { server, database: database?, auth, cors, limits, seal, log })
+    Some(Config { server, database: database?, auth, cors, limits, seal, revocation, log })
 }
 
 fn server(reader: &mut Reader<'_>) -> ServerConfig {
@@ -64,6 +69,7 @@ fn auth(reader: &mut Reader<'_>) -> AuthConfig {
     let mut auth = AuthConfig::new(Vec::new());
     reader.set("auth.anonymous", &mut auth.anonymous, values::flag);
     reader.set("auth.token_cache_entries", &mut auth.token_cache_entries, values::count);
+    reader.set("auth.token_cache_bytes", &mut auth.token_cache_bytes, values::size);
     auth.issuers = issuers::read(reader);
     auth
 }
@@ -111,6 +117,26 @@ fn seal(reader: &mut Reader<'_>, database: Option<&DatabaseConfig>) -> SealConfi
     (seal.keys, seal.key_file) = reader.seal_keys();
     reader.set("seal.refresh", &mut seal.refresh, values::duration);
     seal
+}
+
+fn revocation(reader: &mut Reader<'_>, database: Option<&DatabaseConfig>) -> RevocationConfig {
+    let mut revocation = RevocationConfig::default();
+    reader.set("revocation.enabled", &mut revocation.enabled, values::flag);
+    reader.set("revocation.refresh", &mut revocation.refresh, values::duration);
+    reader.set("revocation.max_age", &mut revocation.max_age, values::duration);
+    reader.set("revocation.rows", &mut revocation.rows, values::count);
+    if revocation.max_age < revocation.refresh * 2 {
+        let complaint =
+            "less than twice revocation.refresh: one late answer would close the gateway";
+        reader.complain("revocation.max_age", complaint);
+    }
+    let has_login = database.is_none_or(|urls| urls.revocation.is_some() || urls.owner.is_some());
+    if revocation.enabled && !has_login {
+        let complaint = "needs a login that may read auth.revoked: set DATABASE_REVOCATION_URL (a member of \
+                         rowgate_revocations), or DATABASE_URL";
+        reader.complain("revocation.enabled", complaint);
+    }
+    revocation
 }
 
 fn log(reader: &mut Reader<'_>) -> LogConfig {

@@ -37,6 +37,40 @@ pub(super) fn optional_address(raw: &Raw) -> Parsed<Option<SocketAddr>> {
     }
 }
 
+/// Where a claim is: its name, or a list of names that lead into objects.
+pub(super) fn claim_path(raw: &Raw) -> Parsed<Vec<String>> {
+    const EXPECTED: &str = "expected a claim's name, such as \"app_role\" (taken as it is, dots and all), or a \
+                            list of names that lead to a nested one, such as [\"realm_access\", \"roles\"]";
+    let path = match raw {
+        Raw::Text(name) => vec![name.clone()],
+        Raw::List(names) => names.clone(),
+        _ => return Err(EXPECTED),
+    };
+    let is_good = !path.is_empty() && path.iter().all(|name| !name.is_empty());
+    if is_good { Ok(path) } else { Err(EXPECTED) }
+}
+
+/// What a claim is compared with.
+pub(super) fn claim_value(raw: &Raw) -> Parsed<String> {
+    match raw {
+        Raw::Text(value) if !value.is_empty() => Ok(value.clone()),
+        _ => Err("expected the text that the claim must be, such as \"support\""),
+    }
+}
+
+/// A database role that can be part of a variable's name, too.
+pub(super) fn role(raw: &Raw) -> Parsed<String> {
+    const EXPECTED: &str =
+        "expected a role's name of small letters, digits and _, such as support_agent";
+    /// `NAMEDATALEN` of PostgreSQL, less the end.
+    const LONGEST: usize = 63;
+    let Raw::Text(name) = raw else { return Err(EXPECTED) };
+    let is_good = name.len() <= LONGEST
+        && name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if is_good { Ok(name.clone()) } else { Err(EXPECTED) }
+}
+
 pub(super) fn count(raw: &Raw) -> Parsed<usize> {
     const EXPECTED: &str = "expected a whole number of at least 1, such as 100";
     match number(raw).and_then(|number| usize::try_from(number).ok()) {

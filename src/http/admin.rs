@@ -26,10 +26,7 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<Incoming>) -> Answer
 
 fn metrics(gateway: &Gateway) -> Answer {
     let metrics = gateway.observer.metrics();
-    let sessions = &gateway.sessions;
-    for (role, pool) in
-        [("authenticated", &sessions.authenticated), ("anonymous", &sessions.anonymous)]
-    {
+    for (role, pool) in gateway.sessions.pools() {
         let (connections, waiting) = pool.load();
         metrics.pool(role, connections, waiting);
     }

@@ -40,6 +40,17 @@ fn install(config: &LogConfig, writer: NonBlocking) {
 pub fn write(event: &Event) {
     match event {
         Event::RequestFinished(record) => request(record),
+        Event::TokenVerified => {}
+        Event::RevocationsRead { rows } => tracing::debug!(rows, "revocations read"),
+        Event::RevocationsUnread { reason, stale: false } => {
+            tracing::warn!(reason, "revocations could not be read; those known stay in force");
+        }
+        Event::RevocationsUnread { reason, stale: true } => {
+            tracing::error!(
+                reason,
+                "revocations could not be read for too long; requests with a token are refused"
+            );
+        }
         Event::KeysRefreshed { issuer, keys } => tracing::info!(%issuer, keys, "keys refreshed"),
         Event::KeysRefreshFailed { issuer, reason, retry_in } => {
             tracing::warn!(%issuer, reason, ?retry_in, "keys could not be refreshed; those known stay in force");

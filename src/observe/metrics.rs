@@ -55,6 +55,10 @@ pub struct Metrics {
     refreshes: Family<IssuerLabels, Counter>,
     refresh_failures: Family<IssuerLabels, Counter>,
     keys: Family<IssuerLabels, Gauge>,
+    verifications: Counter,
+    revocations: Gauge,
+    revocation_failures: Counter,
+    revocations_stale: Gauge,
     stopped: Family<StopLabels, Counter>,
     catalog_failures: Counter,
     seal_keys_taken: Counter,
@@ -80,6 +84,10 @@ impl Default for Metrics {
             refreshes: Family::default(),
             refresh_failures: Family::default(),
             keys: Family::default(),
+            verifications: Counter::default(),
+            revocations: Gauge::default(),
+            revocation_failures: Counter::default(),
+            revocations_stale: Gauge::default(),
             stopped: Family::default(),
             catalog_failures: Counter::default(),
             seal_keys_taken: Counter::default(),
@@ -113,6 +121,22 @@ impl Metrics {
         r.register("key_refreshes", "Key sets fetched", self.refreshes.clone());
         r.register("key_refresh_failures", "Key sets not fetched", self.refresh_failures.clone());
         r.register("keys", "Usable keys of each issuer", self.keys.clone());
+        r.register(
+            "token_verifications",
+            "Tokens whose signature was verified, rather than remembered",
+            self.verifications.clone(),
+        );
+        r.register("revocations", "Rows of auth.revoked that count", self.revocations.clone());
+        r.register(
+            "revocation_failures",
+            "Failures to read auth.revoked",
+            self.revocation_failures.clone(),
+        );
+        r.register(
+            "revocations_stale",
+            "1 while requests with a token are refused because auth.revoked cannot be read",
+            self.revocations_stale.clone(),
+        );
         r.register(
             "statements_stopped",
             "Statements cancelled or terminated",
@@ -162,6 +186,17 @@ impl Metrics {
     pub fn count(&self, event: &Event) {
         match event {
             Event::RequestFinished(record) => self.count_request(record),
+            Event::TokenVerified => {
+                self.verifications.inc();
+            }
+            Event::RevocationsRead { rows } => {
+                self.revocations.set(i64::try_from(*rows).unwrap_or(i64::MAX));
+                self.revocations_stale.set(0);
+            }
+            Event::RevocationsUnread { stale, .. } => {
+                self.revocation_failures.inc();
+                self.revocations_stale.set(i64::from(*stale));
+            }
             Event::KeysRefreshed { issuer, keys } => {
                 let labels = IssuerLabels { issuer: issuer.to_string() };
                 self.refreshes.get_or_create(&labels).inc();

@@ -41,7 +41,7 @@ const REACHABLE_ROLES: &str = "\
     select r.rolname::text as name,
            coalesce(held.through, '') as through,
            r.rolname = $3::text as is_self,
-           r.rolname = $1::text as is_authenticated,
+           r.rolname = any ($1::text[]) as is_authenticated,
            r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolcreatedb, r.rolreplication,
            r.rolname like 'pg\\_%' as is_predefined,
            array(
@@ -117,18 +117,18 @@ pub struct Login {
     pub base: Option<String>,
 }
 
-/// Examines the role that `client` is logged in as. `authenticated` is the login of requests with a
-/// token: no other login may be a member of it. Works in a transaction of its own.
+/// Examines the role that `client` is logged in as. `of_users` are the logins of requests with a
+/// token: no other login may be a member of one. Works in a transaction of its own.
 ///
 /// # Errors
 ///
 /// Only if the catalogue cannot be asked; what it says is in the report.
 pub async fn verify_login_role(
     client: &Client,
-    authenticated: &str,
+    of_users: &[String],
 ) -> Result<RoleReport, RoleError> {
     let row = client.query_typed_one("select session_user::pg_catalog.text", &[]).await?;
-    verify_role(client, &Login { name: row.get(0), base: None }, authenticated).await
+    verify_role(client, &Login { name: row.get(0), base: None }, of_users).await
 }
 
 /// As [`verify_login_role`], for any role, whoever `client` is logged in as.
@@ -139,10 +139,10 @@ pub async fn verify_login_role(
 pub async fn verify_role(
     client: &Client,
     login: &Login,
-    authenticated: &str,
+    of_users: &[String],
 ) -> Result<RoleReport, RoleError> {
     client.batch_execute(BEGIN).await?;
-    let report = examine(client, login, authenticated).await;
+    let report = examine(client, login, of_users).await;
     client.batch_execute("rollback").await?;
     report
 }
@@ -151,11 +151,11 @@ pub async fn verify_role(
 async fn examine(
     client: &Client,
     login: &Login,
-    authenticated: &str,
+    of_users: &[String],
 ) -> Result<RoleReport, RoleError> {
     let name = &login.name;
     let values: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&authenticated, Type::TEXT), (&NAMED_OBJECTS, Type::INT8), (name, Type::TEXT)];
+        [(&of_users, Type::TEXT_ARRAY), (&NAMED_OBJECTS, Type::INT8), (name, Type::TEXT)];
     let roles = client.query_typed(REACHABLE_ROLES, &values).await?;
     let mut report = RoleReport { login: name.clone(), ..RoleReport::default() };
     if roles.is_empty() {

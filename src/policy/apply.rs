@@ -360,7 +360,9 @@ async fn take_back(
     schemas: Option<&[String]>,
 ) -> Result<(), PolicyError> {
     const DOING: &str = "taking back policies and grants";
-    let rows = transaction.query(RESET, &[&schemas]).await.map_err(PolicyError::database(DOING))?;
+    let roles = state::api_roles(transaction).await?;
+    let rows = transaction.query(RESET, &[&schemas, &roles]).await;
+    let rows = rows.map_err(PolicyError::database(DOING))?;
     let statements: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
     let outcome = transaction.batch_execute(&statements.join(";\n")).await;
     outcome.map_err(PolicyError::database(DOING))

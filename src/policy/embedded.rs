@@ -14,12 +14,14 @@ macro_rules! sql {
 }
 
 /// In the order of their versions. Once released, a file is never changed: databases remember them.
-const AUTH: [(&str, &str); 5] = [
+const AUTH: [(&str, &str); 7] = [
     sql!("auth/V1__roles.sql"),
     sql!("auth/V2__seal_keys.sql"),
     sql!("auth/V3__session.sql"),
     sql!("auth/V4__crud_policy.sql"),
     sql!("auth/V5__seal_key_rotation.sql"),
+    sql!("auth/V6__revoked.sql"),
+    sql!("auth/V7__api_roles.sql"),
 ];
 
 /// The migrations of the schema `auth`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
-use tokio_postgres::Transaction;
+use tokio_postgres::{GenericClient, Transaction};
 
 use super::error::PolicyError;
 
@@ -86,7 +86,8 @@ impl State {
         let failed = PolicyError::database(READING);
         transaction.batch_execute(PLAIN_NAMES).await.map_err(failed)?;
         let failed = PolicyError::database(READING);
-        let rows = transaction.query(STATE, &[&schemas]).await.map_err(failed)?;
+        let roles = api_roles(transaction).await?;
+        let rows = transaction.query(STATE, &[&schemas, &roles]).await.map_err(failed)?;
         let lines = rows.iter().map(|row| {
             let kind = match row.get(0) {
                 "policy" => Kind::Policy,
@@ -139,12 +140,35 @@ impl State {
     }
 }
 
+/// The roles that requests run as: the two that every database has, and those of `auth.api_roles`, which
+/// one that was migrated by an older version does not have.
+///
+/// # Errors
+///
+/// The database refuses.
+pub async fn api_roles(client: &impl GenericClient) -> Result<Vec<String>, PolicyError> {
+    const DOING: &str = "reading auth.api_roles";
+    const IS_THERE: &str = "select pg_catalog.to_regclass('auth.api_roles') is not null";
+    // One that was dropped has nothing any more.
+    const NAMES: &str = "select r.rolname::pg_catalog.text \
+                           from auth.api_roles as a join pg_catalog.pg_roles as r on r.rolname = a.role_name \
+                          order by 1";
+    let mut roles = vec!["authenticated".to_owned(), "anonymous".to_owned()];
+    let row = client.query_one(IS_THERE, &[]).await.map_err(PolicyError::database(DOING))?;
+    if row.get(0) {
+        let rows = client.query(NAMES, &[]).await.map_err(PolicyError::database(DOING))?;
+        roles.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+    }
+    Ok(roles)
+}
+
 /// What callers may do although no policy guards it, one sentence each.
 pub(super) async fn warnings(
     transaction: &Transaction<'_>,
     schemas: Option<&[String]>,
 ) -> Result<Vec<String>, PolicyError> {
     let failed = PolicyError::database(READING);
-    let rows = transaction.query(WARNINGS, &[&schemas]).await.map_err(failed)?;
+    let roles = api_roles(transaction).await?;
+    let rows = transaction.query(WARNINGS, &[&schemas, &roles]).await.map_err(failed)?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

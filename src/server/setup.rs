@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::ServeError;
+use super::revocations;
 use super::watch::RoleWatch;
 use crate::admit::{Gate, Rules};
 use crate::auth::Authenticator;
@@ -51,8 +52,12 @@ pub async fn gateway(
     let database = &config.database;
     let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
     let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
+    let mut mapped = Vec::new();
+    for role in &database.roles {
+        mapped.push(Box::pin(log_in(&config, &role.url, began, &observer)).await?);
+    }
     let mut watch = RoleWatch::new(database, observer.clone());
-    let sealing = Arc::new(Box::pin(sealing(&config, &anonymous, &observer)).await?);
+    let sealing = Arc::new(Box::pin(sealing(&config, &anonymous, &mapped, &observer)).await?);
     watch.first(authenticated).await?;
     let standing = Arc::new(Standing::default());
     watch.spawn(&standing);
@@ -66,8 +71,10 @@ pub async fn gateway(
                 source,
             })?;
     catalog.spawn_refresher();
+    let revocations = Box::pin(revocations::start(&config, &observer)).await?;
     let authenticator =
-        Authenticator::new(&config.auth, &subject_key(&sealing)?, observer.clone())?;
+        Authenticator::new(&config.auth, &subject_key(&sealing)?, observer.clone())?
+            .with_revocations(revocations);
     let patience = config.server.startup_timeout.saturating_sub(began.elapsed());
     authenticator.wait_ready(patience.max(RETRY_PAUSE)).await?;
 
@@ -84,6 +91,11 @@ pub async fn gateway(
         authenticated: pool(&database.authenticated)?,
         anonymous: pool(&database.anonymous)?,
         sealing: Arc::clone(&sealing),
+        mapped: database
+            .roles
+            .iter()
+            .map(|role| Ok((role.id.name(), pool(&role.url)?)))
+            .collect::<Result<_, ServeError>>()?,
         pooled: pooled(&config),
         catalog,
         gate,
@@ -108,18 +120,19 @@ async fn log_in(
     observer: &Observer,
 ) -> Result<Client, ServeError> {
     let client = connect_patiently(url, began, config.server.startup_timeout, observer).await?;
-    let report = roles::verify_login_role(&client, config.database.authenticated.user())
+    let report = roles::verify_login_role(&client, &config.database.logins_of_users())
         .await
         .map_err(|error| ServeError::Role(error.to_string()))?;
     report.into_result().map_err(|error| ServeError::Role(error.to_string()))?;
     Ok(client)
 }
 
-/// Finds out how claims are to be sealed, and makes sure that both roles' requests would be believed, and
+/// Finds out how claims are to be sealed, and makes sure that every role's requests would be believed, and
 /// forged ones would not.
 async fn sealing(
     config: &Config,
     anonymous: &Client,
+    mapped: &[Client],
     observer: &Observer,
 ) -> Result<Sealing, ServeError> {
     let database = &config.database;
@@ -130,10 +143,14 @@ async fn sealing(
         let prover = control::connect(&database.authenticated).await.map_err(ServeError::Login)?;
         let keyring = keyring(config, prover, observer).await?;
         prove(anonymous, &keyring.sealer()).await?;
+        for (role, client) in database.roles.iter().zip(mapped) {
+            may_read_claims(client, role.id.name()).await?;
+            prove(client, &keyring.sealer()).await?;
+        }
         keyring.spawn_refresher(config.seal.refresh);
         return Ok(Sealing::Own(keyring));
     };
-    for login in [&database.authenticated, &database.anonymous] {
+    for login in database.logins() {
         session_jwt::proof::prove(login).await.map_err(|error| {
             ServeError::Sealing(format!("pg_session_jwt {version}, asked as {login}: {error}"))
         })?;
@@ -157,6 +174,24 @@ async fn prove(client: &Client, sealer: &Sealer) -> Result<(), ServeError> {
                 .to_owned(),
         )),
         Err(error) => Err(not_believed(&error)),
+    }
+}
+
+/// A role of `[[role]]` is not one that `rowgate migrate` made.
+async fn may_read_claims(client: &Client, role: &str) -> Result<(), ServeError> {
+    const QUESTION: &str = "select pg_catalog.to_regprocedure('auth.session()') is not null \
+                            and pg_catalog.has_schema_privilege('auth', 'usage') \
+                            and pg_catalog.has_function_privilege('auth.session()', 'execute')";
+    let refusal = |reason: &str| {
+        ServeError::Role(format!(
+            "role {role:?} may not read the claims of its requests{reason}; as the owner, run: \
+             select auth.add_api_role('{role}')"
+        ))
+    };
+    match client.query_typed_one(QUESTION, &[]).await {
+        Ok(row) if row.get(0) => Ok(()),
+        Ok(_) => Err(refusal("")),
+        Err(error) => Err(refusal(&format!(" ({})", control::reason(&error)))),
     }
 }
 

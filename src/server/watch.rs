@@ -28,7 +28,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct RoleWatch {
     url: ConnectUrl,
-    authenticated: String,
+    of_users: Vec<String>,
     logins: Vec<Login>,
     interval: Duration,
     observer: Observer,
@@ -46,10 +46,10 @@ enum Look {
 }
 
 impl RoleWatch {
-    /// Watches both logins, and the roles of their slots, over connections of the first.
+    /// Watches all logins, and the roles of their slots, over connections of the first.
     pub fn new(database: &DatabaseConfig, observer: Observer) -> Self {
         let mut logins = Vec::new();
-        for url in [&database.authenticated, &database.anonymous] {
+        for url in database.logins() {
             let base = url.user().to_owned();
             let slots = (1..=database.slots.unwrap_or(0)).map(|number| Login {
                 name: slots::login(&base, number),
@@ -60,7 +60,7 @@ impl RoleWatch {
         }
         Self {
             url: database.authenticated.clone(),
-            authenticated: database.authenticated.user().to_owned(),
+            of_users: database.logins_of_users(),
             logins,
             interval: database.recheck_interval,
             observer,
@@ -144,7 +144,7 @@ impl RoleWatch {
     async fn reports(&self, client: &Client) -> Result<Vec<RoleReport>, RoleError> {
         let mut reports = Vec::with_capacity(self.logins.len());
         for login in &self.logins {
-            reports.push(verify_role(client, login, &self.authenticated).await?);
+            reports.push(verify_role(client, login, &self.of_users).await?);
         }
         Ok(reports)
     }

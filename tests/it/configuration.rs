@@ -407,3 +407,89 @@ fn limits_on_callers_and_addresses_are_numbers_or_words() {
     let error = Sources::minimal().file(file).error();
     assert!(error.contains("server.trusted_proxies") && error.contains("limits.parameters"));
 }
+
+const ROLE: &str = "[[role]]\nclaim = 'app_role'\nvalue = 'support'\nrole = 'support_agent'\n";
+
+#[test]
+fn roles_are_mapped_in_order_and_log_in_by_variables_of_their_own() {
+    let config = Sources::minimal()
+        .file(&format!(
+            "{ROLE}[[role]]\nclaim = ['realm_access', 'roles']\nvalue = 'staff'\nrole = 'support_agent'\n\
+             [[role]]\nclaim = 'https://a.example/r'\nvalue = 'x y'\nrole = 'auditor'\n\
+             url = 'postgresql://auditor@db/app'"
+        ))
+        .variable("DATABASE_ROLE_SUPPORT_AGENT_URL", "postgresql://support_agent:planted@db/app")
+        .config();
+    let roles: Vec<&str> = config.database.roles.iter().map(|role| role.id.name()).collect();
+    assert_eq!(roles, ["support_agent", "auditor"]);
+    assert_eq!(config.database.roles[0].url.password(), Some(b"planted".as_slice()));
+    let rules: Vec<_> = config
+        .auth
+        .roles
+        .iter()
+        .map(|rule| (rule.claim.join("/"), rule.value.as_str(), rule.role.index()))
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            ("app_role".to_owned(), "support", 0),
+            ("realm_access/roles".to_owned(), "staff", 0),
+            ("https://a.example/r".to_owned(), "x y", 1),
+        ]
+    );
+    assert!(config.auth.roles.iter().all(|rule| rule.issuer == "https://issuer.example"));
+    assert!(!format!("{config:?}").contains("planted"));
+}
+
+#[test]
+fn unusable_roles_are_refused() {
+    let url = "postgresql://support_agent@db/app";
+    let refused = |file: &str, words: &str| {
+        let sources = Sources::minimal()
+            .without("ROWGATE_ISSUER_URL")
+            .file(&format!("[[issuer]]\nurl = 'https://a.example'\n{file}"));
+        let error = sources.error();
+        assert!(error.contains(words), "{file}\n{error}");
+    };
+    refused(ROLE, "DATABASE_ROLE_SUPPORT_AGENT_URL=");
+    refused("[role]\nclaim = 'x'", "headed [[role]]");
+    refused("[[role]]\nvalue = 'x'", "role.claim: missing");
+    refused(&format!("{ROLE}url = '{url}'\nname = 'x'"), "role.name: unknown key");
+    refused(&format!("{ROLE}url = 'postgresql://support_agent:planted@db/app'"), "a password");
+    refused(&format!("{ROLE}url = 'postgresql://other@db/app'"), "logs in as \"other\"");
+    refused(&format!("{ROLE}url = 'postgresql://support_agent@db/else'"), "another database");
+    refused(
+        &format!("{ROLE}url = '{url}'\nissuer = 'https://b.example'"),
+        "none of the [[issuer]]s",
+    );
+    refused(
+        &format!("[[issuer]]\nurl = 'https://b.example'\n{ROLE}url = '{url}'"),
+        "each [[role]] names one",
+    );
+    for role in ["authenticated", "anonymous", "support_s1"] {
+        let file = ROLE.replace("support_agent", role);
+        refused(&format!("{file}url = 'postgresql://{role}@db/app'"), "login of another kind");
+    }
+    refused(&ROLE.replace("support_agent", "Robert; drop"), "small letters");
+    refused(&ROLE.replace("'app_role'", "[]"), "role.claim");
+    refused(&ROLE.replace("'support'", "7"), "role.value");
+    refused(&format!("{ROLE}url = '{url}'\n{ROLE}url = '{url}'"), "given already");
+    refused(&format!("{ROLE}url = '{url}'\n[database]\nslots = 20"), "cannot be combined");
+    let error = Sources::minimal().variable("ROWGATE_ROLE_CLAIM", "x").error();
+    assert!(error.contains("headed [[role]]"), "{error}");
+}
+
+#[test]
+fn revocation_needs_a_login_that_can_read_and_an_age_that_allows_for_a_late_answer() {
+    let enabled = Sources::minimal().file("[revocation]\nenabled = true");
+    assert!(enabled.error().contains("DATABASE_REVOCATION_URL"));
+    for name in ["DATABASE_URL", "DATABASE_REVOCATION_URL"] {
+        let config = Sources::minimal()
+            .file("[revocation]\nenabled = true")
+            .variable(name, "postgresql://reader:planted@db/app")
+            .config();
+        assert!(config.revocation.enabled);
+    }
+    let error = Sources::minimal().file("[revocation]\nrefresh = '1m'\nmax_age = '1m'").error();
+    assert!(error.contains("revocation.max_age"), "{error}");
+}

@@ -3,6 +3,7 @@
 
 mod key_sets;
 mod over_http;
+mod remembered;
 mod tls;
 mod tokens;
 
@@ -21,7 +22,7 @@ const SUBJECT_KEY: [u8; 32] = [7; 32];
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
 fn auth_config(issuers: &[IssuerConfig]) -> AuthConfig {
-    AuthConfig { anonymous: true, issuers: issuers.to_vec(), token_cache_entries: 1000 }
+    AuthConfig { token_cache_entries: 1000, ..AuthConfig::new(issuers.to_vec()) }
 }
 
 /// An authenticator whose keys may not be there yet.

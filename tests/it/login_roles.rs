@@ -38,7 +38,7 @@ impl Login {
         let url = ConnectUrl::parse(&self.database.owner_url).unwrap();
         let url = url.with_login(&self.role, TEST_PASSWORD.as_bytes());
         let client = control::connect(&url).await.unwrap();
-        verify_login_role(&client, authenticated).await.unwrap()
+        verify_login_role(&client, &[authenticated.to_owned()]).await.unwrap()
     }
 
     async fn powers(&self) -> Vec<Power> {

@@ -138,7 +138,7 @@ async fn settings_of_a_login_role_are_refused_if_they_change_who_a_session_is() 
             let set = format!("alter role authenticated {scope} set {name} = '{value}'");
             // The role may set its own role only to one that it is a member of; a superuser is not asked.
             run(&database, &set).await;
-            let report = verify_role(&client, &login, "authenticated").await.unwrap();
+            let report = verify_role(&client, &login, &["authenticated".to_owned()]).await.unwrap();
             let found: Vec<&Power> = report.faults.iter().map(|fault| &fault.power).collect();
             assert!(
                 matches!(found.as_slice(), [Power::Setting { name: found, .. }] if found == name),
@@ -159,7 +159,7 @@ async fn settings_of_a_login_role_are_refused_if_they_change_who_a_session_is() 
         ("temp_file_limit = '1GB'", None),
     ] {
         run(&database, &format!("alter role authenticated set {setting}")).await;
-        let report = verify_role(&client, &login, "authenticated").await.unwrap();
+        let report = verify_role(&client, &login, &["authenticated".to_owned()]).await.unwrap();
         assert_eq!(report.faults, [], "{setting}");
         let told =
             report.warnings.iter().any(|text| words.is_some_and(|words| text.contains(words)));
@@ -169,6 +169,6 @@ async fn settings_of_a_login_role_are_refused_if_they_change_who_a_session_is() 
     let elsewhere = cluster.empty_database().await.name;
     let set = format!("alter role authenticated in database {elsewhere} set role = 'anonymous'");
     run(&database, &set).await;
-    let report = verify_role(&client, &login, "authenticated").await.unwrap();
+    let report = verify_role(&client, &login, &["authenticated".to_owned()]).await.unwrap();
     assert_eq!(report.faults, [], "a setting for another database");
 }

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, config::Host};
 
 use super::findings::Findings;
 use super::{protections, seal_method};
-use crate::config::{Config, Pooler, SealKeyConfig};
+use crate::config::{Config, DatabaseConfig, Pooler, SealKeyConfig};
 use crate::pg::control;
 use crate::pg::roles::{self, RoleError};
 use crate::pg::tls::TlsMode;
@@ -28,16 +28,20 @@ const AUTH_SCHEMA: &str = "select pg_catalog.to_regprocedure('auth.session()') i
 
 pub(super) async fn check(findings: &mut Findings, config: &Config) {
     let database = &config.database;
-    for url in [&database.authenticated, &database.anonymous] {
+    for url in database.logins().chain(&database.revocation) {
         check_transport(findings, url);
     }
     let method = seal_method::ask(config).await;
     let key = check_owner(findings, config, method.is_own()).await;
     let authenticated = check_login(findings, config, &database.authenticated).await;
     let anonymous = check_login(findings, config, &database.anonymous).await;
+    let mut mapped = Vec::new();
+    for role in &database.roles {
+        mapped.push(check_login(findings, config, &role.url).await);
+    }
     method.check(findings, config).await;
     if let Some(client) = &authenticated {
-        check_server(findings, client, config.database.pool_size).await;
+        check_server(findings, client, &config.database).await;
         check_clock(findings, client).await;
         protections::check_logging(findings, client).await;
         protections::check_slots(findings, config, client).await;
@@ -48,7 +52,7 @@ pub(super) async fn check(findings: &mut Findings, config: &Config) {
     let bound = config.database.pooler == Pooler::None;
     let configured = config.seal.keys.iter().find(|key| key.bound == bound);
     let Some(key) = configured.or(key.as_ref()) else { return };
-    for client in [authenticated, anonymous].into_iter().flatten() {
+    for client in [authenticated, anonymous].into_iter().chain(mapped).flatten() {
         check_seal(findings, &client, key).await;
     }
 }
@@ -78,7 +82,7 @@ async fn check_login(findings: &mut Findings, config: &Config, url: &ConnectUrl)
             return None;
         }
     };
-    match roles::verify_login_role(&client, database.authenticated.user()).await {
+    match roles::verify_login_role(&client, &database.logins_of_users()).await {
         Ok(report) => {
             if report.faults.is_empty() {
                 findings
@@ -97,7 +101,7 @@ async fn check_login(findings: &mut Findings, config: &Config, url: &ConnectUrl)
     Some(client)
 }
 
-async fn check_server(findings: &mut Findings, client: &Client, pool_size: usize) {
+async fn check_server(findings: &mut Findings, client: &Client, database: &DatabaseConfig) {
     let row = match client.query_typed_one(SERVER, &[]).await {
         Ok(row) => row,
         Err(error) => return findings.error(format!("server: {}", control::reason(&error))),
@@ -108,10 +112,12 @@ async fn check_server(findings: &mut Findings, client: &Client, pool_size: usize
     } else {
         findings.ok(format!("server: PostgreSQL {version}"));
     }
-    let wanted = i64::try_from(pool_size).unwrap_or(i64::MAX).saturating_mul(2);
+    let pools = database.logins().count();
+    let pool_size = database.pool_size;
+    let wanted = i64::try_from(pool_size.saturating_mul(pools)).unwrap_or(i64::MAX);
     if wanted > places {
         findings.warning(format!(
-            "server: two pools of {pool_size} connections (database.pool_size) do not fit into its \
+            "server: {pools} pools of {pool_size} connections (database.pool_size) do not fit into its \
              max_connections = {places}"
         ));
     }
@@ -183,7 +189,10 @@ async fn check_seal(findings: &mut Findings, client: &Client, key: &SealKeyConfi
                 Some("28000") => {
                     "; the key is not (or no longer) one of the database's, or the clocks differ"
                 }
-                Some("42501") => "; the role lacks a right; run `rowgate policies apply`",
+                Some("42501") => {
+                    "; the role lacks a right; run `rowgate policies apply`, for a role of [[role]] \
+                     auth.add_api_role('…') as the owner"
+                }
                 Some("3F000" | "42883") => "; run `rowgate migrate`",
                 _ => "",
             };

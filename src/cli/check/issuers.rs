@@ -8,8 +8,9 @@ use hyper::header::{AUTHORIZATION, HeaderValue};
 
 use super::findings::Findings;
 use crate::auth::{Authenticator, Identity, usable_keys};
-use crate::config::{Config, IssuerConfig, Preset};
+use crate::config::{Config, IssuerConfig, Preset, RoleId};
 use crate::observe::Observer;
+use crate::server::revocations;
 
 /// Keys the hash of subjects in logs; nothing is logged here.
 const NO_SUBJECT_KEY: [u8; 32] = [0; 32];
@@ -107,15 +108,20 @@ async fn verify(config: &Config, file: &Path) -> Result<String, String> {
     header.set_sensitive(true);
     let headers = HeaderMap::from_iter([(AUTHORIZATION, header)]);
     let authenticator = Authenticator::new(&config.auth, &NO_SUBJECT_KEY, Observer::default())
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| error.to_string())?
+        // That it cannot be read has been reported.
+        .with_revocations(Box::pin(revocations::read_once(config)).await.unwrap_or_default());
     // A missing issuer has been reported; the token may be of another one.
     let _ = authenticator.wait_ready(config.server.startup_timeout).await;
     match authenticator.authenticate(&headers).await {
         Ok(Identity::Verified(token)) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+            let role = token.role().map(RoleId::name);
+            let role = role.unwrap_or_else(|| config.database.authenticated.user());
             Ok(format!(
-                "accepted, as one of {}, for another {} s",
+                "accepted, as one of {}, to run as {}, for another {} s",
                 token.issuer(),
+                role,
                 token.expires_at().saturating_sub(now)
             ))
         }

@@ -10,6 +10,7 @@ use crate::harden::{self, Found, HardenError};
 use crate::pg::control;
 use crate::pg::roles::{Login, verify_role};
 use crate::pg::slots;
+use crate::pg::url::ConnectUrl;
 use crate::session::sealing::{self, Installed};
 
 /// Objects that a line names at most.
@@ -43,7 +44,7 @@ pub(super) async fn check(findings: &mut Findings, config: &Config) {
         return;
     };
     seal(findings, &client).await;
-    let roles = [database.authenticated.user(), database.anonymous.user()];
+    let roles: Vec<&str> = database.logins().map(ConnectUrl::user).collect();
     match harden::survey(&mut client, &roles).await {
         Ok(found) => {
             for found in &found {
@@ -191,7 +192,7 @@ pub(super) async fn check_slots(findings: &mut Findings, config: &Config, client
         let mut faults = 0;
         for number in 1..=count {
             let login = Login { name: slots::login(base, number), base: Some(base.to_owned()) };
-            match verify_role(client, &login, database.authenticated.user()).await {
+            match verify_role(client, &login, &database.logins_of_users()).await {
                 Ok(report) => {
                     faults += report.faults.len();
                     for fault in &report.faults {

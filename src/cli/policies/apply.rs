@@ -11,7 +11,7 @@ use crate::policy::{self, OnDrift, Options, SqlSource};
 /// Bring the database to the edited files in grants/ and policies/
 ///
 /// Connects as the owner of the tables (DATABASE_URL). All policies are dropped, all privileges of the
-/// roles `authenticated` and `anonymous` revoked, and all files applied, in one transaction: requests
+/// roles that requests run as revoked, and all files applied, in one transaction: requests
 /// see the old rules or the new ones, nothing between. What no file says is gone afterwards; only the
 /// policies that `rowgate migrate --from` made stay. Prints each policy that changed. An error names
 /// the file and line and changes nothing.

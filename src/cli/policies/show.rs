@@ -6,7 +6,7 @@ use super::super::Failure;
 use super::print_json;
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
-use crate::policy::PolicyError;
+use crate::policy::{self, PolicyError};
 use crate::show::{self, Terminal};
 
 /// Show who may do what: table × command × role
@@ -53,7 +53,7 @@ struct Form {
 
 pub(super) async fn run(args: Args, owner: &ConnectUrl) -> Result<(), Failure> {
     let mut client = control::connect(owner).await.map_err(PolicyError::from)?;
-    let mut roles: Vec<String> = ["authenticated", "anonymous"].map(str::to_owned).to_vec();
+    let mut roles = policy::api_roles(&client).await?;
     for role in args.roles {
         if !roles.contains(&role) {
             roles.push(role);

@@ -32,7 +32,7 @@ pub enum Power {
     Owner(Vec<String>),
     /// One of PostgreSQL's own `pg_…` roles.
     Predefined,
-    /// The anonymous role may become the authenticated one.
+    /// May become another role that requests of users run as: the authenticated one, or one of `[[role]]`.
     Authenticated,
     /// May become the login of another slot, and so see and end what runs there.
     Slot,
@@ -76,7 +76,7 @@ impl fmt::Display for Fault {
             }
             Power::Authenticated => {
                 f.write_str(
-                    "runs the requests of users: one without a token could act as any of them",
+                    "runs requests of other users: one of this role's could act as any of them",
                 )?;
             }
             Power::Slot => {

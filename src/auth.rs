@@ -14,9 +14,11 @@ mod bearer;
 mod cache;
 mod claims;
 mod error;
+mod fetch;
 mod issuer;
-mod jwks;
 mod keys;
+mod pace;
+mod source;
 mod store;
 mod token;
 
@@ -29,8 +31,7 @@ use crate::config::AuthConfig;
 use crate::observe::Observer;
 
 pub use error::{AuthError, AuthSetupError};
-pub use issuer::usable_keys;
-pub use jwks::check_url as check_jwks_url;
+pub use source::{UsableKeys, check_keys_url, usable_keys};
 
 use bearer::RawToken;
 use cache::{TokenCache, TokenId};

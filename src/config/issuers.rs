@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use super::file::ISSUER;
 use super::layers::variable;
 use super::reader::Reader;
-use super::{IssuerConfig, values};
-use crate::auth::check_jwks_url;
+use super::{IssuerConfig, key_source, values};
+use crate::auth::check_keys_url;
+use crate::config::KeySource;
 
 /// Every `[[issuer]]`; environment and flags may stand for one of them, or change the only one.
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<IssuerConfig> {
@@ -42,12 +43,12 @@ fn is_of_issuer(key: &str) -> bool {
 
 fn issuer(reader: &mut Reader<'_>, index: usize) -> Option<IssuerConfig> {
     let url = reader.get("issuer.url", index, values::identifier);
-    let jwks_url = reader.get("issuer.jwks_url", index, values::identifier);
+    let keys = key_source::read(reader, index);
     let audiences = reader.get("issuer.audience", index, values::list);
     let algorithms = reader.get("issuer.algorithms", index, values::algorithms);
     let leeway = reader.get("issuer.leeway", index, values::leeway);
     let is_given =
-        jwks_url.is_some() || audiences.is_some() || algorithms.is_some() || leeway.is_some();
+        keys.is_something() || audiences.is_some() || algorithms.is_some() || leeway.is_some();
     let Some(url) = url else {
         let is_in_file = reader.layers.file.issuers.get(index).is_some();
         if (is_given || is_in_file) && reader.layers.find("issuer.url", index).is_none() {
@@ -57,27 +58,39 @@ fn issuer(reader: &mut Reader<'_>, index: usize) -> Option<IssuerConfig> {
         return None;
     };
     let defaults = IssuerConfig::new(url);
+    let keys = keys.into_config();
     let issuer = IssuerConfig {
-        jwks_url: jwks_url.unwrap_or(defaults.jwks_url),
         audiences: audiences.unwrap_or_default(),
-        algorithms: algorithms.unwrap_or(defaults.algorithms),
+        algorithms: algorithms.unwrap_or_else(|| keys.source.default_algorithms()),
+        keys,
         leeway: leeway.unwrap_or(defaults.leeway),
         url: defaults.url,
     };
-    check_keys_url(reader, index, &issuer);
+    check_url_of_keys(reader, index, &issuer);
+    check_algorithms(reader, index, &issuer);
     Some(issuer)
 }
 
-fn check_keys_url(reader: &mut Reader<'_>, index: usize, issuer: &IssuerConfig) {
-    let Err(reason) = check_jwks_url(&issuer.jwks_url) else { return };
+fn check_url_of_keys(reader: &mut Reader<'_>, index: usize, issuer: &IssuerConfig) {
+    let Err(reason) = check_keys_url(issuer) else { return };
     if let Some(found) = reader.layers.find("issuer.jwks_url", index) {
         reader.problem(found.origin, "issuer.jwks_url", None, reason);
         return;
     }
     let complaint = format!(
-        "derived from issuer.url {:?}, but {reason}; give it, for example \
+        "keys cannot be found below issuer.url {:?}: {reason}; say where they are, for example \
          https://issuer.example/.well-known/jwks.json",
         issuer.url,
     );
     reader.complain("issuer.jwks_url", complaint);
+}
+
+fn check_algorithms(reader: &mut Reader<'_>, index: usize, issuer: &IssuerConfig) {
+    let source: &KeySource = &issuer.keys.source;
+    let objection = issuer.algorithms.iter().find_map(|algorithm| source.objection_to(*algorithm));
+    if let (Some(objection), Some(found)) =
+        (objection, reader.layers.find("issuer.algorithms", index))
+    {
+        reader.refuse("issuer.algorithms", &found, objection);
+    }
 }

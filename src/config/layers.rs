@@ -107,13 +107,9 @@ impl<'a> Layers<'a> {
 
     /// The value that wins; for a key of an issuer, the one of the given `[[issuer]]`.
     pub(super) fn find(&self, key: &str, issuer: usize) -> Option<Found> {
-        self.in_flags(key).or_else(|| self.in_environment(&variable(key))).or_else(|| {
-            if key.starts_with(ISSUER) {
-                self.in_keys(key, self.file.issuers.get(issuer)?)
-            } else {
-                self.in_file(key)
-            }
-        })
+        self.in_flags(key)
+            .or_else(|| self.in_environment(&variable(key)))
+            .or_else(|| self.in_file(key, issuer))
     }
 
     pub(super) fn in_flags(&self, key: &str) -> Option<Found> {
@@ -130,11 +126,11 @@ impl<'a> Layers<'a> {
         })
     }
 
-    pub(super) fn in_file(&self, key: &str) -> Option<Found> {
-        self.in_keys(key, &self.file.keys)
-    }
-
-    fn in_keys(&self, key: &str, keys: &Keys) -> Option<Found> {
+    /// For a key of an issuer, in the given `[[issuer]]`.
+    pub(super) fn in_file(&self, key: &str, issuer: usize) -> Option<Found> {
+        let is_of_issuer = key.split_once('.').is_some_and(|(section, _)| section == ISSUER);
+        let keys: &Keys =
+            if is_of_issuer { self.file.issuers.get(issuer)? } else { &self.file.keys };
         let written = keys.get(key)?;
         Some(Found { raw: written.raw.clone(), origin: self.at(written.line) })
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -47,6 +47,8 @@ pub enum Behaviour {
     Body(String),
     /// With status 200 and a body that never ends.
     Endless,
+    /// With status 200 and a body of so many bytes.
+    Large(usize),
 }
 
 /// A running issuer; it stops when dropped.
@@ -72,8 +74,6 @@ struct State {
     document_behaviour: Behaviour,
     /// Where the key set is now.
     jwks_path: String,
-    /// The header `Cache-Control` of key sets.
-    cache_control: Option<String>,
 }
 
 impl FakeIssuer {
@@ -92,7 +92,6 @@ impl FakeIssuer {
                 behaviour: Behaviour::Normal,
                 document_behaviour: Behaviour::Normal,
                 jwks_path: JWKS_PATH.to_owned(),
-                cache_control: None,
             }),
             fetches: AtomicUsize::new(0),
             not_modified: AtomicUsize::new(0),
@@ -163,11 +162,6 @@ impl FakeIssuer {
     /// The key set is elsewhere from now on, on the same server; at the old place there is nothing.
     pub fn move_keys(&self, path: &str) {
         self.shared.state.lock().unwrap().jwks_path = path.to_owned();
-    }
-
-    /// Sends this `Cache-Control` with key sets.
-    pub fn cache_control(&self, value: &str) {
-        self.shared.state.lock().unwrap().cache_control = Some(value.to_owned());
     }
 
     /// The body of its key set.
@@ -269,9 +263,6 @@ impl Shared {
             json_answer(&state.key_set())
         };
         answer.headers_mut().insert("etag", etag.parse().unwrap());
-        if let Some(value) = &state.cache_control {
-            answer.headers_mut().insert("cache-control", value.parse().unwrap());
-        }
         answer
     }
 }
@@ -300,13 +291,16 @@ impl Behaviour {
                 answer
             }
             Self::Body(body) => Response::new(Full::from(body).boxed()),
-            Self::Endless => {
-                let chunks =
-                    stream::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[b' '; 8192]))));
-                Response::new(StreamBody::new(chunks).boxed())
-            }
+            Self::Endless => blank(usize::MAX),
+            Self::Large(bytes) => blank(bytes),
         }
     }
+}
+
+fn blank(bytes: usize) -> Response<Body> {
+    const CHUNK: &[u8] = &[b' '; 8192];
+    let chunks = stream::repeat_with(|| Ok(Frame::data(Bytes::from_static(CHUNK))));
+    Response::new(BodyExt::boxed(StreamBody::new(chunks.take(bytes / CHUNK.len()))))
 }
 
 fn json_answer(value: &Value) -> Response<Body> {

@@ -409,14 +409,13 @@ fn keys_of_an_issuer_come_from_one_place() {
 
 #[test]
 fn a_shared_secret_comes_from_a_file_or_the_environment_and_never_shows() {
-    let secret = |config: Config| match &config.auth.issuers[0] {
-        IssuerConfig { keys, algorithms, .. } => {
-            assert_eq!(*algorithms, [Algorithm::HS256]);
-            assert!(!format!("{keys:?}").contains("planted"));
-            match &keys.source {
-                KeySource::Secret(secret) => String::from_utf8(secret.bytes().to_vec()).unwrap(),
-                other => panic!("{other:?}"),
-            }
+    let secret = |config: Config| {
+        let IssuerConfig { keys, algorithms, .. } = &config.auth.issuers[0];
+        assert_eq!(*algorithms, [Algorithm::HS256]);
+        assert!(!format!("{keys:?}").contains("planted"));
+        match &keys.source {
+            KeySource::Secret(secret) => String::from_utf8(secret.bytes().to_vec()).unwrap(),
+            other => panic!("{other:?}"),
         }
     };
     assert_eq!(

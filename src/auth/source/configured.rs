@@ -17,7 +17,7 @@ const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
 /// The source of one issuer's keys, as configured.
 pub(in crate::auth) enum IssuerSource {
-    Remote(RemoteSource),
+    Remote(Box<RemoteSource>),
     File(FileSource),
     Secret(SharedSecret, Vec<jsonwebtoken::Algorithm>),
 }
@@ -92,13 +92,14 @@ impl IssuerSource {
         let (algorithms, fetcher) = (config.algorithms.clone(), fetcher.clone());
         let unusable = |reason| AuthSetupError::KeysUrl { issuer: config.url.clone(), reason };
         Ok(match &config.keys.source {
-            KeySource::Discovery => Self::Remote(
-                RemoteSource::discovered(config.url.as_str().into(), algorithms, fetcher)
-                    .map_err(unusable)?,
-            ),
+            KeySource::Discovery => {
+                let issuer = config.url.as_str().into();
+                let source = RemoteSource::discovered(issuer, algorithms, fetcher);
+                Self::Remote(Box::new(source.map_err(unusable)?))
+            }
             KeySource::JwksUrl(url) => {
                 let uri = fetch::check_url(url).map_err(unusable)?;
-                Self::Remote(RemoteSource::at(uri, algorithms, fetcher))
+                Self::Remote(Box::new(RemoteSource::at(uri, algorithms, fetcher)))
             }
             KeySource::JwksFile(path) => {
                 Self::File(FileSource::new(path, Format::Jwks, algorithms))

@@ -1,5 +1,5 @@
 //! Owns keys that are published over HTTP: at a configured URL, or where the issuer's discovery document
-//! (OpenID Connect Discovery 1.0 §4) says. Must never take a document that names another issuer.
+//! (`OpenID` Connect Discovery 1.0 §4) says. Must never take a document that names another issuer.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(in crate::auth) struct RemoteSource {
 
 enum Location {
     Configured(Uri),
-    Discovered(Discovery),
+    Discovered(Box<Discovery>),
 }
 
 struct Discovery {
@@ -69,12 +69,12 @@ impl RemoteSource {
         algorithms: Vec<Algorithm>,
         fetcher: Fetcher,
     ) -> Result<Self, String> {
-        let location = Location::Discovered(Discovery {
+        let location = Location::Discovered(Box::new(Discovery {
             document: document_of(&issuer)?,
             fallback: below(&issuer, JWKS_PATH)?,
             known: None,
             issuer,
-        });
+        }));
         Ok(Self { fetcher, algorithms, location, last: None })
     }
 
@@ -109,7 +109,7 @@ impl Source for RemoteSource {
     }
 
     async fn changed(&mut self) {
-        pending().await
+        pending::<()>().await;
     }
 
     fn place(&self) -> String {

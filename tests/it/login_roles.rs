@@ -227,7 +227,7 @@ async fn check_names_everything_that_is_wrong_at_once() {
     for words in [
         "is a superuser",
         "not believed with key \"wrong\"",
-        "no keys from http://127.0.0.1:1/keys",
+        "no keys: http://127.0.0.1:1/keys",
     ] {
         assert!(has(&findings, "error", words), "{words}: {findings}");
     }

@@ -206,7 +206,7 @@ async fn outage_beyond_the_configured_time_is_503_and_nothing_else() {
     check(&OUTAGE).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, for bench/faults"]
 async fn measured() {
     let machine = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -14,11 +14,13 @@ mod bearer;
 mod cache;
 mod claims;
 mod error;
+mod fetch;
 mod issuer;
-mod jwks;
 mod keys;
+mod pace;
 mod revocation;
 mod roles;
+mod source;
 mod store;
 mod token;
 
@@ -31,9 +33,8 @@ use crate::config::{AuthConfig, RoleId};
 use crate::observe::{Event, Observer};
 
 pub use error::{AuthError, AuthSetupError};
-pub use issuer::usable_keys;
-pub use jwks::check_url as check_jwks_url;
 pub use revocation::{Revocations, Revoked, RevokedRow, TooManyRows};
+pub use source::{UsableKeys, check_keys_url, usable_keys};
 
 use bearer::RawToken;
 use cache::{CacheLimits, TokenCache, TokenId};

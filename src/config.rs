@@ -8,6 +8,7 @@ mod defaults;
 mod error;
 mod file;
 mod issuers;
+mod key_source;
 mod layers;
 pub mod network;
 mod presets;
@@ -29,6 +30,7 @@ use network::Network;
 pub use database::DatabaseUrls;
 pub use defaults::MOST_PARAMETERS;
 pub use error::{ConfigError, Origin, Problem};
+pub use key_source::{KeySource, KeysConfig, SharedSecret};
 pub use layers::{ConfigSources, Environment, Flag};
 pub use presets::{EntraVersion, Preset};
 pub use secrets::read_seal_key_file;
@@ -235,8 +237,8 @@ pub struct IssuerConfig {
     pub preset: Preset,
     /// The `iss` that its tokens carry, byte for byte.
     pub url: String,
-    /// Where its key set is fetched from.
-    pub jwks_url: String,
+    /// Where its keys come from.
+    pub keys: KeysConfig,
     /// The audiences of which a token must name at least one; empty: `aud` is not checked.
     pub audiences: Vec<String>,
     /// Signature algorithms accepted from this issuer.

@@ -111,14 +111,14 @@ pub enum Event {
         /// Whether it is too old by now: requests with a token are refused.
         stale: bool,
     },
-    /// An issuer's key set was fetched; `keys` of it are usable.
+    /// An issuer's keys were obtained; `keys` of them are usable.
     KeysRefreshed {
         /// The issuer's configured name.
         issuer: Arc<str>,
         /// How many keys can verify tokens now.
         keys: usize,
     },
-    /// An issuer's key set could not be fetched; the keys known so far stay in force.
+    /// An issuer's keys could not be obtained; those known so far stay in force for a while.
     KeysRefreshFailed {
         /// The issuer's configured name.
         issuer: Arc<str>,
@@ -126,6 +126,16 @@ pub enum Event {
         reason: String,
         /// When the next attempt is made.
         retry_in: Duration,
+        /// How long the known keys stay in force if all further attempts fail; none: there are none.
+        keys_left_for: Option<Duration>,
+    },
+    /// An issuer's keys could not be obtained for so long that those known last are given up: its tokens
+    /// are answered with 503 until a refresh succeeds.
+    KeysExpired {
+        /// The issuer's configured name.
+        issuer: Arc<str>,
+        /// For how long they were kept.
+        kept: Duration,
     },
     /// A statement was abandoned by its client or ran out of time, and was stopped.
     StatementStopped {

@@ -16,7 +16,7 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use rowgate::auth::{AuthError, Authenticator, Identity};
-use rowgate::config::{AuthConfig, IssuerConfig, SealKeyConfig};
+use rowgate::config::{AuthConfig, IssuerConfig, KeysConfig, SealKeyConfig};
 use rowgate::observe::Observer;
 use rowgate::session::seal::Sealer;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ impl Subject {
         let config = AuthConfig {
             token_cache_entries: 100,
             ..AuthConfig::new(vec![IssuerConfig {
-                jwks_url: publish(&json!({ "keys": [key] })),
+                keys: KeysConfig::at(publish(&json!({ "keys": [key] }))),
                 audiences: vec![AUDIENCE.into()],
                 algorithms: vec![Algorithm::EdDSA],
                 leeway: Duration::ZERO,

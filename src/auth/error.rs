@@ -83,8 +83,8 @@ pub enum AuthError {
     /// What was revoked could not be read for too long to let anybody in.
     #[error("which tokens were revoked cannot be found out at present; nothing was run")]
     RevocationsUnknown,
-    /// The issuer is configured, but its keys could not be loaded so far, or could not be loaded anew
-    /// for a token with an unknown `kid`.
+    /// The issuer is configured, but its keys could not be loaded so far, or not for longer than is
+    /// tolerated, or could not be loaded anew for a token with an unknown `kid`.
     #[error("the keys of the issuer {issuer} cannot be fetched at present; try again later")]
     KeysUnavailable {
         /// The issuer as configured.
@@ -131,24 +131,21 @@ impl AuthError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthSetupError {
-    /// A `jwks_url` that is no URL, or one with parts that must not be there.
-    #[error("issuer {issuer}: jwks_url is not usable: {reason}")]
-    JwksUrl {
+    /// Keys are to be fetched from something that is no URL, or one with parts that must not be there.
+    #[error("issuer {issuer}: its keys cannot be fetched: {reason}")]
+    KeysUrl {
         /// The issuer as configured.
         issuer: String,
         /// What is wrong with it and what is expected.
         reason: String,
     },
-    /// An algorithm that must not be accepted with public keys.
-    #[error(
-        "issuer {issuer}: algorithm {algorithm} uses a shared secret; keys from a JWKS need one of \
-         RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
-    )]
-    SharedSecretAlgorithm {
+    /// An algorithm that must not be accepted with the issuer's kind of keys.
+    #[error("issuer {issuer}: {reason}")]
+    Algorithm {
         /// The issuer as configured.
         issuer: String,
-        /// The algorithm as configured.
-        algorithm: String,
+        /// What is wrong with it and what is expected.
+        reason: String,
     },
     /// An empty list of algorithms.
     #[error("issuer {issuer}: no algorithm is allowed; name at least one, for example RS256")]

@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use hyper::Uri;
-use jsonwebtoken::{Algorithm, AlgorithmFamily};
+use jsonwebtoken::Algorithm;
 use tokio::time::Instant;
 
 use super::claims::ClaimRules;
 use super::error::{AuthError, AuthSetupError};
-use super::jwks::{self, Fetcher};
+use super::fetch::Fetcher;
 use super::keys::{Fingerprint, Selection, VerifyingKey};
-use super::store::{KeySource, KeyStore, Refetch};
+use super::source::IssuerSource;
+use super::store::{KeyStore, Refetch};
 use super::token::Header;
 use crate::config::IssuerConfig;
 use crate::observe::Observer;
@@ -29,67 +29,34 @@ pub(super) fn start_all(
     observer: &Observer,
 ) -> Result<Vec<Issuer>, AuthSetupError> {
     let mut names = HashSet::new();
-    let mut uris = Vec::new();
     for config in configs {
         if !names.insert(&config.url) {
             return Err(AuthSetupError::DuplicateIssuer { issuer: config.url.clone() });
         }
-        uris.push(check(config)?);
+        IssuerSource::check(config)?;
     }
-    let fetcher = Fetcher::new(uris.iter().any(jwks::needs_tls))?;
-    configs
-        .iter()
-        .zip(uris)
-        .map(|(config, uri)| Issuer::start(config, uri, fetcher.clone(), observer.clone()))
-        .collect()
-}
-
-/// Fetches an issuer's keys once, without keeping them: how many could verify its tokens.
-///
-/// # Errors
-///
-/// Why they could not be had, in words.
-pub async fn usable_keys(config: &IssuerConfig) -> Result<usize, String> {
-    let uri = check(config).map_err(|error| error.to_string())?;
-    let fetcher = Fetcher::new(jwks::needs_tls(&uri)).map_err(|error| error.to_string())?;
-    let answer = fetcher.fetch(&uri, &config.algorithms).await;
-    answer.map(|fetched| fetched.keys.len()).map_err(|error| error.to_string())
-}
-
-/// The URL of the keys, if the configuration is one that can be safe.
-fn check(config: &IssuerConfig) -> Result<Uri, AuthSetupError> {
-    let issuer = || config.url.clone();
-    if config.algorithms.is_empty() {
-        return Err(AuthSetupError::NoAlgorithm { issuer: issuer() });
-    }
-    let shared_secret = |algorithm: &&Algorithm| algorithm.family() == AlgorithmFamily::Hmac;
-    if let Some(algorithm) = config.algorithms.iter().find(shared_secret) {
-        let algorithm = format!("{algorithm:?}");
-        return Err(AuthSetupError::SharedSecretAlgorithm { issuer: issuer(), algorithm });
-    }
-    jwks::check_url(&config.jwks_url)
-        .map_err(|reason| AuthSetupError::JwksUrl { issuer: issuer(), reason })
+    let fetcher = Fetcher::new(configs.iter().any(IssuerSource::needs_tls))?;
+    configs.iter().map(|config| Issuer::start(config, &fetcher, observer)).collect()
 }
 
 impl Issuer {
     fn start(
         config: &IssuerConfig,
-        uri: Uri,
-        fetcher: Fetcher,
-        observer: Observer,
+        fetcher: &Fetcher,
+        observer: &Observer,
     ) -> Result<Self, AuthSetupError> {
         let name: Arc<str> = config.url.as_str().into();
-        let algorithms = config.algorithms.clone();
-        let source = KeySource { issuer: Arc::clone(&name), uri, algorithms: algorithms.clone() };
+        let source = IssuerSource::of(config, fetcher)?;
+        let (kept, observer) = (config.keys.kept, observer.clone());
         Ok(Self {
+            keys: KeyStore::start(Arc::clone(&name), source, kept, observer)?,
             rules: ClaimRules {
                 issuer: name,
                 audiences: config.audiences.clone(),
                 leeway: config.leeway.as_secs(),
                 token: config.rules.clone(),
             },
-            algorithms,
-            keys: KeyStore::start(source, fetcher, observer)?,
+            algorithms: config.algorithms.clone(),
         })
     }
 
@@ -103,7 +70,7 @@ impl Issuer {
         &self.rules
     }
 
-    /// Whether its keys were ever loaded.
+    /// Whether its keys were loaded and are still in force.
     pub(super) fn has_keys(&self) -> bool {
         !self.keys.keys().is_empty()
     }
@@ -155,10 +122,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::{KeySource, KeysConfig, SharedSecret};
 
     fn config(jwks_url: &str, algorithms: &[Algorithm]) -> IssuerConfig {
         IssuerConfig {
-            jwks_url: jwks_url.into(),
+            keys: KeysConfig::at(jwks_url),
             algorithms: algorithms.to_vec(),
             leeway: Duration::ZERO,
             ..IssuerConfig::new("https://issuer.example")
@@ -176,7 +144,35 @@ mod tests {
         for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
             let config = config(LOCAL, &[Algorithm::RS256, algorithm]);
             let error = error(&[config]);
-            assert!(matches!(error, Some(AuthSetupError::SharedSecretAlgorithm { .. })));
+            assert!(matches!(error, Some(AuthSetupError::Algorithm { .. })));
+        }
+    }
+
+    #[test]
+    fn secrets_verify_nothing_but_what_they_are_long_enough_for() {
+        let with = |bytes: usize, algorithm| {
+            let secret = SharedSecret::new(vec![7; bytes]).unwrap();
+            let keys = KeysConfig::new(KeySource::Secret(secret));
+            error(&[IssuerConfig { keys, ..config(LOCAL, &[algorithm]) }])
+        };
+        assert!(SharedSecret::new(vec![7; 31]).is_none());
+        for (bytes, algorithm) in [
+            (32, Algorithm::HS384),
+            (63, Algorithm::HS512),
+            (64, Algorithm::RS256),
+            (64, Algorithm::EdDSA),
+        ] {
+            let error = with(bytes, algorithm);
+            assert!(matches!(error, Some(AuthSetupError::Algorithm { .. })), "{algorithm:?}");
+        }
+        for (bytes, algorithm) in
+            [(32, Algorithm::HS256), (48, Algorithm::HS384), (64, Algorithm::HS512)]
+        {
+            assert_eq!(
+                with(bytes, algorithm),
+                Some(AuthSetupError::NoRuntime),
+                "as far as it gets"
+            );
         }
     }
 
@@ -188,7 +184,7 @@ mod tests {
     #[test]
     fn keys_over_plain_http_are_refused() {
         let config = config("http://issuer.example/jwks", &[Algorithm::RS256]);
-        assert!(matches!(error(&[config]), Some(AuthSetupError::JwksUrl { .. })));
+        assert!(matches!(error(&[config]), Some(AuthSetupError::KeysUrl { .. })));
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! Owns one issuer's keys and the task that keeps them fresh; must never let a failed refresh take
-//! keys away, nor let tokens from strangers decide how often the issuer is asked.
+//! Owns one issuer's keys and the task that keeps them fresh; must never let a failed refresh take keys
+//! away before the time that was configured for outages has passed, nor let tokens from strangers decide
+//! how often the issuer is asked.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::Uri;
-use jsonwebtoken::Algorithm;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::error::AuthSetupError;
-use super::jwks::{self, FetchError, Fetched, Fetcher};
 use super::keys::KeySet;
+use super::pace::{self, Allowance};
+use super::source::{Obtained, Source, SourceError};
 use crate::observe::{Event, Observer};
 
 /// The current keys of one issuer. Reading them takes no lock.
@@ -23,20 +23,14 @@ pub(super) struct KeyStore {
     refresher: AbortHandle,
 }
 
-/// Where and how one issuer's keys are fetched.
-pub(super) struct KeySource {
-    pub(super) issuer: Arc<str>,
-    pub(super) uri: Uri,
-    pub(super) algorithms: Vec<Algorithm>,
-}
-
 /// What requests and the refresher have in common.
 struct Shared {
-    source: KeySource,
-    /// Empty until the first fetch that succeeds, never again afterwards.
+    /// Empty until the first fetch that succeeds, and when an outage has lasted too long.
     keys: ArcSwap<KeySet>,
-    /// When the last fetch for an unknown key was asked for.
-    last_demand: Mutex<Option<Instant>>,
+    /// For fetches for an unknown key. Locked by requests with such a key only.
+    allowance: Mutex<Allowance>,
+    /// Places for requests that wait for such a fetch.
+    waiting: Semaphore,
     /// How many such fetches were asked for. A counter rather than a flag, so that a fetch that began
     /// before the question is not taken for its answer.
     demanded: watch::Sender<u64>,
@@ -57,7 +51,7 @@ struct Progress {
 pub(super) enum Refetch {
     /// The keys are what the issuer published a moment ago.
     Fresh,
-    /// The issuer could not be asked: what it publishes now is not known.
+    /// The issuer was not asked or did not answer: what it publishes now is not known.
     Failed,
 }
 
@@ -68,21 +62,33 @@ impl Progress {
 }
 
 impl KeyStore {
-    /// Begins to fetch at once, in the background, until dropped.
+    /// Begins to fetch at once, in the background, until dropped. While `source` fails, the keys known last
+    /// are kept for `kept`.
     pub(super) fn start(
-        source: KeySource,
-        fetcher: Fetcher,
+        issuer: Arc<str>,
+        source: impl Source,
+        kept: Duration,
         observer: Observer,
     ) -> Result<Self, AuthSetupError> {
         let runtime = Handle::try_current().map_err(|_| AuthSetupError::NoRuntime)?;
         let shared = Arc::new(Shared {
-            source,
             keys: ArcSwap::default(),
-            last_demand: Mutex::new(None),
+            allowance: Mutex::default(),
+            waiting: Semaphore::new(pace::UNKNOWN_KEY_WAITING),
             demanded: watch::Sender::new(0),
             progress: watch::Sender::default(),
         });
-        let task = runtime.spawn(refresh(Arc::clone(&shared), fetcher, observer));
+        let refresher = Refresher {
+            issuer,
+            source,
+            kept,
+            observer,
+            shared: Arc::clone(&shared),
+            latest: Arc::default(),
+            failures: 0,
+            end: None,
+        };
+        let task = runtime.spawn(refresher.run());
         Ok(Self { shared, refresher: task.abort_handle() })
     }
 
@@ -95,7 +101,7 @@ impl KeyStore {
     pub(super) async fn loaded(&self, deadline: Instant) -> Result<(), String> {
         let mut progress = self.shared.progress.subscribe();
         let loaded = progress.wait_for(|_| !self.keys().is_empty());
-        if let Ok(Ok(_)) = tokio::time::timeout_at(deadline, loaded).await {
+        if let Ok(Ok(_)) = timeout_at(deadline, loaded).await {
             return Ok(());
         }
         let failure = self.shared.progress.borrow().failure.clone();
@@ -103,12 +109,13 @@ impl KeyStore {
     }
 
     /// Has the keys fetched once more because a token named an unknown one, and waits for it, at most
-    /// [`jwks::UNKNOWN_KEY_WAIT`]. Does not wait if the issuer was asked too recently.
+    /// [`pace::UNKNOWN_KEY_WAIT`]. Does not wait if the issuer was asked too recently, or if too many wait.
     pub(super) async fn refetch(&self) -> Refetch {
         let mut progress = self.shared.progress.subscribe();
         let Some(demand) = self.demand() else { return progress.borrow().verdict() };
+        let Ok(_place) = self.shared.waiting.try_acquire() else { return Refetch::Failed };
         let answered = progress.wait_for(|progress| progress.answered >= demand);
-        match tokio::time::timeout(jwks::UNKNOWN_KEY_WAIT, answered).await {
+        match timeout(pace::UNKNOWN_KEY_WAIT, answered).await {
             Ok(Ok(progress)) => progress.verdict(),
             _ => Refetch::Failed,
         }
@@ -117,18 +124,15 @@ impl KeyStore {
     /// The number of the fetch to wait for: the one that is under way, or a new one if the last was
     /// asked for long enough ago.
     fn demand(&self) -> Option<u64> {
-        let mut last = self.shared.last_demand.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut allowance = self.shared.allowance.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = *self.shared.demanded.borrow();
         if self.shared.progress.borrow().answered < latest {
             return Some(latest);
         }
-        let now = Instant::now();
-        if last.is_some_and(|last| now - last < jwks::UNKNOWN_KEY_INTERVAL) {
-            return None;
-        }
-        *last = Some(now);
-        self.shared.demanded.send_replace(latest + 1);
-        Some(latest + 1)
+        allowance.take(Instant::now()).then(|| {
+            self.shared.demanded.send_replace(latest + 1);
+            latest + 1
+        })
     }
 }
 
@@ -139,43 +143,102 @@ impl Drop for KeyStore {
 }
 
 /// The only task that fetches for this issuer, one fetch after the other.
-async fn refresh(shared: Arc<Shared>, fetcher: Fetcher, observer: Observer) {
-    let mut demanded = shared.demanded.subscribe();
-    let mut failures = 0;
-    loop {
-        let answers = *demanded.borrow_and_update();
-        let result = fetcher.fetch(&shared.source.uri, &shared.source.algorithms).await;
-        failures = if result.is_ok() { 0 } else { failures + 1 };
-        let pause = shared.conclude(result, failures, answers, &observer);
-        // Either is a reason to fetch again; the sender lives in `shared`, so changed() cannot fail.
-        let _ = tokio::time::timeout(pause, demanded.changed()).await;
+struct Refresher<S> {
+    issuer: Arc<str>,
+    source: S,
+    kept: Duration,
+    observer: Observer,
+    shared: Arc<Shared>,
+    /// The last keys that were obtained, whether or not they are in force.
+    latest: Arc<KeySet>,
+    /// In a row.
+    failures: u32,
+    /// While the source fails: when the keys are in force no longer.
+    end: Option<Instant>,
+}
+
+impl<S: Source> Refresher<S> {
+    async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut demanded = shared.demanded.subscribe();
+        loop {
+            let answers = *demanded.borrow_and_update();
+            let outcome = self.source.obtain().await;
+            let pause = self.conclude(outcome, answers);
+            self.rest(Instant::now() + pause, &mut demanded).await;
+        }
+    }
+
+    /// Puts new keys in force (before anybody is told), reports, and says when to fetch again.
+    fn conclude(&mut self, outcome: Result<Obtained, SourceError>, answered: u64) -> Duration {
+        let (failure, pause) = match outcome {
+            Ok(obtained) => (None, self.succeed(obtained)),
+            Err(error) => {
+                let reason = error.to_string();
+                (Some(reason.clone()), self.fail(reason))
+            }
+        };
+        self.shared.progress.send_replace(Progress { answered, failure });
+        pause
+    }
+
+    fn succeed(&mut self, obtained: Obtained) -> Duration {
+        if let Some(keys) = obtained.keys {
+            self.latest = Arc::new(keys);
+        }
+        self.shared.keys.store(Arc::clone(&self.latest));
+        (self.failures, self.end) = (0, None);
+        let issuer = Arc::clone(&self.issuer);
+        self.observer.emit(&Event::KeysRefreshed { issuer, keys: self.latest.len() });
+        pace::refresh_after(obtained.lifetime)
+    }
+
+    fn fail(&mut self, reason: String) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let now = Instant::now();
+        if self.is_holding_keys() {
+            let end = *self.end.get_or_insert(now + self.kept);
+            if end <= now {
+                self.expire();
+            }
+        }
+        let retry_in = pace::retry_after(self.failures);
+        self.observer.emit(&Event::KeysRefreshFailed {
+            issuer: Arc::clone(&self.issuer),
+            reason,
+            retry_in,
+            keys_left_for: self.end.map(|end| end - now),
+        });
+        retry_in
+    }
+
+    /// Waits for the time to fetch again, or for a reason to do so earlier. Keys end meanwhile, if theirs
+    /// is the time.
+    async fn rest(&mut self, until: Instant, demanded: &mut watch::Receiver<u64>) {
+        let end = self.end;
+        tokio::select! {
+            () = sleep_until(until) => return,
+            // The sender lives in `shared`, so this cannot fail.
+            _ = demanded.changed() => return,
+            () = self.source.changed() => return,
+            () = sleep_until(end.unwrap_or(until)), if end.is_some() => {}
+        }
+        self.expire();
+        Box::pin(self.rest(until, demanded)).await;
+    }
+
+    fn is_holding_keys(&self) -> bool {
+        !self.shared.keys.load().is_empty()
+    }
+
+    /// The outage has lasted too long: what the issuer withdrew meanwhile must not count for ever.
+    fn expire(&mut self) {
+        self.shared.keys.store(Arc::default());
+        self.end = None;
+        let issuer = Arc::clone(&self.issuer);
+        self.observer.emit(&Event::KeysExpired { issuer, kept: self.kept });
     }
 }
 
-impl Shared {
-    /// Puts new keys in force (before anybody is told), reports, and says when to fetch again.
-    fn conclude(
-        &self,
-        result: Result<Fetched, FetchError>,
-        failures: u32,
-        answered: u64,
-        observer: &Observer,
-    ) -> Duration {
-        let issuer = Arc::clone(&self.source.issuer);
-        let (event, failure, pause) = match result {
-            Ok(Fetched { keys, refresh_in }) => {
-                let event = Event::KeysRefreshed { issuer, keys: keys.len() };
-                self.keys.store(Arc::new(keys));
-                (event, None, refresh_in)
-            }
-            Err(error) => {
-                let (reason, retry_in) = (error.to_string(), jwks::retry_in(failures));
-                let failure = Some(reason.clone());
-                (Event::KeysRefreshFailed { issuer, reason, retry_in }, failure, retry_in)
-            }
-        };
-        observer.emit(&event);
-        self.progress.send_replace(Progress { answered, failure });
-        pause
-    }
-}
+#[cfg(test)]
+mod tests;

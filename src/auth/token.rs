@@ -130,6 +130,8 @@ fn parse_header(encoded: &str) -> Result<Header, AuthError> {
         .get("alg")
         .and_then(Value::as_str)
         .ok_or(AuthError::Malformed("the token's header has no `alg`"))?;
+    // RFC 9864 §2.2: the same under the name of its curve, the only one that keys here can have.
+    let algorithm = if algorithm == "Ed25519" { "EdDSA" } else { algorithm };
     let algorithm = Algorithm::from_str(algorithm).map_err(|_| AuthError::AlgorithmNotAllowed)?;
     Ok(Header { algorithm, key_id })
 }

@@ -8,9 +8,9 @@ use jsonwebtoken::Algorithm;
 
 use super::network::Network;
 use super::{
-    AuthConfig, ConcurrentRequests, CorsConfig, DatabaseConfig, IssuerConfig, LimitsConfig,
-    LogConfig, LogFormat, Pooler, Preset, RevocationConfig, SealConfig, SealMethod, ServerConfig,
-    StatementKinds, TokenRules,
+    AuthConfig, ConcurrentRequests, CorsConfig, DatabaseConfig, IssuerConfig, KeysConfig,
+    LimitsConfig, LogConfig, LogFormat, Pooler, Preset, RevocationConfig, SealConfig, SealMethod,
+    ServerConfig, StatementKinds, TokenRules,
 };
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
@@ -24,15 +24,21 @@ pub const MOST_PARAMETERS: usize = u16::MAX as usize;
 /// Where clients connect: from this machine only, until somebody decides otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// Where an issuer publishes its keys, below its own URL.
-const JWKS_PATH: &str = "/.well-known/jwks.json";
-
 /// Clocks that are kept in step differ by less.
 pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 
 /// What identity providers sign with.
-pub(super) const ALGORITHMS: [Algorithm; 3] =
-    [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+pub(super) const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
 
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -91,14 +97,13 @@ impl AuthConfig {
 }
 
 impl IssuerConfig {
-    /// The defaults for an issuer with this `iss`; its keys are expected below its URL.
+    /// The defaults for an issuer with this `iss`; its keys are found by discovery below its URL.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        let url = url.into();
         Self {
             preset: Preset::Oidc,
-            jwks_url: format!("{}{JWKS_PATH}", url.trim_end_matches('/')),
-            url,
+            url: url.into(),
+            keys: KeysConfig::default(),
             audiences: Vec::new(),
             algorithms: ALGORITHMS.to_vec(),
             leeway: LEEWAY,

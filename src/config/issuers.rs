@@ -6,8 +6,9 @@ use super::file::ISSUER;
 use super::layers::variable;
 use super::presets::{Given, Needed, forms};
 use super::reader::Reader;
-use super::{IssuerConfig, Preset, token_rules, values};
-use crate::auth::check_jwks_url;
+use super::{IssuerConfig, Preset, key_source, token_rules, values};
+use crate::auth::check_keys_url;
+use crate::config::KeySource;
 
 /// The keys that only presets read.
 const PARAMETERS: [&str; 7] = [
@@ -64,7 +65,7 @@ fn issuer(reader: &mut Reader<'_>, index: usize) -> Option<IssuerConfig> {
         tenant: reader.get("issuer.tenant", index, forms::tenant),
         version: reader.get("issuer.version", index, forms::entra_version),
     };
-    let jwks_url = reader.get("issuer.jwks_url", index, values::identifier);
+    let keys = key_source::read(reader, index);
     let audiences = reader.get("issuer.audience", index, values::list);
     let algorithms = reader.get("issuer.algorithms", index, values::algorithms);
     let leeway = reader.get("issuer.leeway", index, values::leeway);
@@ -83,16 +84,18 @@ fn issuer(reader: &mut Reader<'_>, index: usize) -> Option<IssuerConfig> {
     let derived = known.derive(&given)?;
     rules.add_required(derived.required_claims);
     let defaults = IssuerConfig::new(derived.url);
+    let keys = keys.into_config(derived.jwks_url);
     let issuer = IssuerConfig {
         preset: known,
-        jwks_url: jwks_url.or(derived.jwks_url).unwrap_or(defaults.jwks_url),
         audiences: audiences.unwrap_or(derived.audiences),
-        algorithms: algorithms.unwrap_or(defaults.algorithms),
+        algorithms: algorithms.unwrap_or_else(|| keys.source.default_algorithms()),
+        keys,
         leeway: leeway.unwrap_or(defaults.leeway),
         url: defaults.url,
         rules,
     };
-    check_keys_url(reader, index, &issuer);
+    check_url_of_keys(reader, index, &issuer);
+    check_algorithms(reader, index, &issuer);
     Some(issuer)
 }
 
@@ -146,16 +149,26 @@ fn superfluous(preset: Option<Preset>) -> String {
     format!("preset {:?} does not read it (it reads: {read}); remove this key", preset.name())
 }
 
-fn check_keys_url(reader: &mut Reader<'_>, index: usize, issuer: &IssuerConfig) {
-    let Err(reason) = check_jwks_url(&issuer.jwks_url) else { return };
+fn check_url_of_keys(reader: &mut Reader<'_>, index: usize, issuer: &IssuerConfig) {
+    let Err(reason) = check_keys_url(issuer) else { return };
     if let Some(found) = reader.layers.find("issuer.jwks_url", index) {
         reader.problem(found.origin, "issuer.jwks_url", None, reason);
         return;
     }
     let complaint = format!(
-        "derived from issuer.url {:?}, but {reason}; give it, for example \
+        "keys cannot be found below issuer.url {:?}: {reason}; say where they are, for example \
          https://issuer.example/.well-known/jwks.json",
         issuer.url,
     );
     reader.complain("issuer.jwks_url", complaint);
+}
+
+fn check_algorithms(reader: &mut Reader<'_>, index: usize, issuer: &IssuerConfig) {
+    let source: &KeySource = &issuer.keys.source;
+    let objection = issuer.algorithms.iter().find_map(|algorithm| source.objection_to(*algorithm));
+    if let (Some(objection), Some(found)) =
+        (objection, reader.layers.find("issuer.algorithms", index))
+    {
+        reader.refuse("issuer.algorithms", &found, objection);
+    }
 }

@@ -108,16 +108,10 @@ impl<'a> Layers<'a> {
     /// The value that wins; for a key of an issuer or a role, the one of the given `[[issuer]]` or `[[role]]`.
     /// Roles are given in the file alone.
     pub(super) fn find(&self, key: &str, issuer: usize) -> Option<Found> {
-        if key.split_once('.').is_some_and(|(section, _)| section == ROLE) {
-            return self.in_keys(key, self.file.roles.get(issuer)?);
-        }
-        self.in_flags(key).or_else(|| self.in_environment(&variable(key))).or_else(|| {
-            if key.starts_with(ISSUER) {
-                self.in_keys(key, self.file.issuers.get(issuer)?)
-            } else {
-                self.in_file(key)
-            }
-        })
+        let is_of_role = key.split_once('.').is_some_and(|(section, _)| section == ROLE);
+        let above = || self.in_flags(key).or_else(|| self.in_environment(&variable(key)));
+        let above = if is_of_role { None } else { above() };
+        above.or_else(|| self.in_file(key, issuer))
     }
 
     pub(super) fn in_flags(&self, key: &str) -> Option<Found> {
@@ -134,11 +128,13 @@ impl<'a> Layers<'a> {
         })
     }
 
-    pub(super) fn in_file(&self, key: &str) -> Option<Found> {
-        self.in_keys(key, &self.file.keys)
-    }
-
-    fn in_keys(&self, key: &str, keys: &Keys) -> Option<Found> {
+    /// For a key of an issuer or a role, in the given `[[issuer]]` or `[[role]]`.
+    pub(super) fn in_file(&self, key: &str, index: usize) -> Option<Found> {
+        let keys: &Keys = match key.split_once('.') {
+            Some((ISSUER, _)) => self.file.issuers.get(index)?,
+            Some((ROLE, _)) => self.file.roles.get(index)?,
+            _ => &self.file.keys,
+        };
         let written = keys.get(key)?;
         Some(Found { raw: written.raw.clone(), origin: self.at(written.line) })
     }

@@ -1,16 +1,16 @@
-//! Values that must not be seen: connection URLs and the seal key.
+//! Values that must not be seen: connection URLs, the seal key, secrets shared with issuers.
 //!
 //! They come from the environment or from files of their own. One that stands in `rowgate.toml` or on
 //! the command line is refused, and no complaint shows a value.
 
 use std::path::{Path, PathBuf};
 
-use super::SealKeyConfig;
 use super::error::Origin;
 use super::file::Raw;
 use super::layers::{Found, variable};
 use super::reader::Reader;
 use super::values;
+use super::{SealKeyConfig, SharedSecret};
 use crate::pg::url::ConnectUrl;
 
 /// The names under which one secret may be given.
@@ -60,6 +60,10 @@ const ROLE: Secret = Secret { key: "role.url", file_key: "role.url_file", aliase
 pub(super) const SEAL: Secret =
     Secret { key: "seal.key", file_key: "seal.key_file", aliases: None };
 
+/// Likewise `ROWGATE_ISSUER_SECRET`.
+pub(super) const ISSUER_SECRET: Secret =
+    Secret { key: "issuer.secret", file_key: "issuer.secret_file", aliases: None };
+
 /// A secret's text, where it came from, and whether that is a place for secrets.
 struct Revealed {
     text: String,
@@ -83,7 +87,7 @@ impl Secret {
 impl Reader<'_> {
     /// A connection URL, with its password from where libpq looks for one if it has none.
     pub(super) fn url(&mut self, secret: &Secret) -> Option<ConnectUrl> {
-        let found = self.secret(secret)?;
+        let found = self.secret(secret, 0)?;
         self.usable_url(secret, found, &secret.variable(), &secret.file_variable())
     }
 
@@ -142,7 +146,7 @@ impl Reader<'_> {
 
     /// The seal keys, and the file that holds them.
     pub(super) fn seal_keys(&mut self) -> (Vec<SealKeyConfig>, Option<PathBuf>) {
-        let Some(found) = self.secret(&SEAL) else { return (Vec::new(), None) };
+        let Some(found) = self.secret(&SEAL, 0) else { return (Vec::new(), None) };
         if !found.may_be_secret {
             let complaint = "a key does not belong here: put it into the environment variable \
                              ROWGATE_SEAL_KEY or into a file that seal.key_file names";
@@ -154,8 +158,29 @@ impl Reader<'_> {
         (keys.unwrap_or_default(), found.file)
     }
 
-    /// The secret from the uppermost layer that has it; there it may have one name only.
-    fn secret(&mut self, secret: &Secret) -> Option<Revealed> {
+    /// The secret that one issuer shares with this gateway.
+    pub(super) fn shared_secret(&mut self, secret: &Secret, issuer: usize) -> Option<SharedSecret> {
+        let found = self.secret(secret, issuer)?;
+        if !found.may_be_secret {
+            let complaint = "a secret does not belong here: put it into the environment variable \
+                             ROWGATE_ISSUER_SECRET or into a file that secret_file names";
+            self.problem(found.origin, secret.key, None, complaint);
+            return None;
+        }
+        let shared = SharedSecret::new(found.text.into_bytes());
+        if shared.is_none() {
+            let complaint = format!(
+                "the secret is too short: at least {} bytes are needed (RFC 7518 §3.2)",
+                SharedSecret::LEAST_BYTES
+            );
+            self.problem(found.origin, secret.key, None, complaint);
+        }
+        shared
+    }
+
+    /// The secret from the uppermost layer that has it; there it may have one name only. For a key of an
+    /// issuer, the one of the given `[[issuer]]`.
+    fn secret(&mut self, secret: &Secret, issuer: usize) -> Option<Revealed> {
         self.ask(secret.key);
         self.ask(secret.file_key);
         let layers = self.layers;
@@ -176,8 +201,8 @@ impl Reader<'_> {
             ),
             (variables(secret.key, holding), variables(secret.file_key, naming), true),
             (
-                layers.in_file(secret.key).into_iter().collect(),
-                layers.in_file(secret.file_key).into_iter().collect(),
+                layers.in_file(secret.key, issuer).into_iter().collect(),
+                layers.in_file(secret.file_key, issuer).into_iter().collect(),
                 false,
             ),
         ];

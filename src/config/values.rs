@@ -243,9 +243,9 @@ pub(super) fn list(raw: &Raw) -> Parsed<Vec<String>> {
 }
 
 pub(super) fn algorithms(raw: &Raw) -> Parsed<Vec<Algorithm>> {
-    const EXPECTED: &str = "expected signature algorithms with public keys, such as [\"RS256\", \
-                            \"ES256\"] (known: RS256, RS384, RS512, PS256, PS384, PS512, ES256, \
-                            ES384, EdDSA; those with a shared secret, HS…, and none are refused)";
+    const EXPECTED: &str = "expected signature algorithms, such as [\"RS256\", \"ES256\"] (known: \
+                            RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA or Ed25519, \
+                            and HS256, HS384, HS512 with a shared secret; none is refused)";
     let known = |name: &String| match name.as_str() {
         "RS256" => Ok(Algorithm::RS256),
         "RS384" => Ok(Algorithm::RS384),
@@ -255,7 +255,11 @@ pub(super) fn algorithms(raw: &Raw) -> Parsed<Vec<Algorithm>> {
         "PS512" => Ok(Algorithm::PS512),
         "ES256" => Ok(Algorithm::ES256),
         "ES384" => Ok(Algorithm::ES384),
-        "EdDSA" => Ok(Algorithm::EdDSA),
+        // RFC 9864: the same under the name of its only curve here.
+        "EdDSA" | "Ed25519" => Ok(Algorithm::EdDSA),
+        "HS256" => Ok(Algorithm::HS256),
+        "HS384" => Ok(Algorithm::HS384),
+        "HS512" => Ok(Algorithm::HS512),
         _ => Err(EXPECTED),
     };
     list(raw).map_err(|_| EXPECTED)?.iter().map(known).collect()

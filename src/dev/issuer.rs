@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::secret;
-use crate::config::IssuerConfig;
+use crate::config::{IssuerConfig, KeysConfig};
 
 mod endpoint;
 
@@ -142,7 +142,7 @@ impl Issuer {
     pub fn config(&self) -> IssuerConfig {
         IssuerConfig {
             // By address: `localhost` may lead to ::1, where nobody listens.
-            jwks_url: format!("http://127.0.0.1:{}{JWKS_PATH}", self.port),
+            keys: KeysConfig::at(format!("http://127.0.0.1:{}{JWKS_PATH}", self.port)),
             audiences: vec![AUDIENCE.to_owned()],
             algorithms: vec![Algorithm::ES256],
             // Issuer and gateway share a clock.

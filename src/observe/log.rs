@@ -52,8 +52,24 @@ pub fn write(event: &Event) {
             );
         }
         Event::KeysRefreshed { issuer, keys } => tracing::info!(%issuer, keys, "keys refreshed"),
-        Event::KeysRefreshFailed { issuer, reason, retry_in } => {
-            tracing::warn!(%issuer, reason, ?retry_in, "keys could not be refreshed; those known stay in force");
+        Event::KeysRefreshFailed { issuer, reason, retry_in, keys_left_for: Some(left) } => {
+            tracing::warn!(
+                %issuer, reason, ?retry_in, keys_left_for = ?left,
+                "keys could not be refreshed; those known stay in force"
+            );
+        }
+        Event::KeysRefreshFailed { issuer, reason, retry_in, keys_left_for: None } => {
+            tracing::error!(
+                %issuer, reason, ?retry_in,
+                "keys could not be obtained and none are known; tokens of this issuer are answered with 503"
+            );
+        }
+        Event::KeysExpired { issuer, kept } => {
+            tracing::error!(
+                %issuer, ?kept,
+                "keys could not be refreshed for too long and are given up; tokens of this issuer are \
+                 answered with 503"
+            );
         }
         Event::StatementStopped { terminated } => {
             tracing::info!(terminated, "a statement nobody waits for was stopped");

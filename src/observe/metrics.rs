@@ -1,5 +1,7 @@
 //! Events as counters, in Prometheus' text format.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -59,6 +61,7 @@ pub struct Metrics {
     revocations: Gauge,
     revocation_failures: Counter,
     revocations_stale: Gauge,
+    keys_confirmed: Family<IssuerLabels, Gauge>,
     stopped: Family<StopLabels, Counter>,
     catalog_failures: Counter,
     seal_keys_taken: Counter,
@@ -88,6 +91,7 @@ impl Default for Metrics {
             revocations: Gauge::default(),
             revocation_failures: Counter::default(),
             revocations_stale: Gauge::default(),
+            keys_confirmed: Family::default(),
             stopped: Family::default(),
             catalog_failures: Counter::default(),
             seal_keys_taken: Counter::default(),
@@ -121,6 +125,12 @@ impl Metrics {
         r.register("key_refreshes", "Key sets fetched", self.refreshes.clone());
         r.register("key_refresh_failures", "Key sets not fetched", self.refresh_failures.clone());
         r.register("keys", "Usable keys of each issuer", self.keys.clone());
+        r.register_with_unit(
+            "keys_confirmed_timestamp",
+            "When the keys of each issuer were last obtained, since the Unix epoch",
+            Unit::Seconds,
+            self.keys_confirmed.clone(),
+        );
         r.register(
             "token_verifications",
             "Tokens whose signature was verified, rather than remembered",
@@ -201,10 +211,16 @@ impl Metrics {
                 let labels = IssuerLabels { issuer: issuer.to_string() };
                 self.refreshes.get_or_create(&labels).inc();
                 self.keys.get_or_create(&labels).set(i64::try_from(*keys).unwrap_or(i64::MAX));
+                self.keys_confirmed.get_or_create(&labels).set(unix_seconds());
             }
             Event::KeysRefreshFailed { issuer, .. } => {
                 let labels = IssuerLabels { issuer: issuer.to_string() };
                 self.refresh_failures.get_or_create(&labels).inc();
+                // Where there never were any, the series must show that.
+                drop(self.keys.get_or_create(&labels));
+            }
+            Event::KeysExpired { issuer, .. } => {
+                self.keys.get_or_create(&IssuerLabels { issuer: issuer.to_string() }).set(0);
             }
             Event::StatementStopped { terminated } => {
                 let terminated = if *terminated { "true" } else { "false" };
@@ -280,4 +296,9 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
+
+fn unix_seconds() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
 }

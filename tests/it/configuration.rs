@@ -7,7 +7,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use rowgate::config::{
     ConcurrentRequests, Config, ConfigError, ConfigSources, DatabaseUrls, Environment, Flag,
-    IssuerConfig, LogFormat, known_keys,
+    IssuerConfig, KeySource, KeysConfig, LogFormat, known_keys,
 };
 use rowgate::pg::url::ConnectUrl;
 
@@ -138,9 +138,10 @@ fn the_example_holds_the_defaults() {
 #[test]
 fn the_example_documents_every_key_and_no_other() {
     let (documented, _) = keys_of_example(true);
-    // A secret that has a variable but, on purpose, no key in the file.
+    // Secrets that have a variable but, on purpose, no key in the file.
+    let secrets = ["seal.key", "issuer.secret"];
     let known: BTreeSet<String> =
-        known_keys().into_iter().filter(|key| *key != "seal.key").map(str::to_owned).collect();
+        known_keys().into_iter().filter(|key| !secrets.contains(key)).map(str::to_owned).collect();
     assert_eq!(documented, known);
 }
 
@@ -151,10 +152,8 @@ fn the_examples_commented_keys_work_as_written() {
         toml.lines().filter(|line| !line.contains("_file = ")).map(|l| format!("{l}\n")).collect();
     let config = Sources::empty().file(&without_files).config();
     assert_eq!(config.auth.issuers[0].audiences, ["my-app"]);
-    assert_eq!(
-        config.auth.issuers[0].jwks_url,
-        IssuerConfig::new("https://issuer.example").jwks_url
-    );
+    let jwks_url = "https://issuer.example/.well-known/jwks.json";
+    assert_eq!(config.auth.issuers[0].keys, KeysConfig::at(jwks_url));
     assert_eq!(config.auth.issuers[0].algorithms, IssuerConfig::new("x").algorithms);
     assert_eq!(config.auth.issuers.len(), 6);
     assert_eq!(config.database.owner.unwrap().user(), "app_owner");
@@ -342,7 +341,7 @@ fn an_issuer_may_come_from_the_environment_alone() {
         .config();
     let [issuer] = config.auth.issuers.as_slice() else { panic!("{:?}", config.auth) };
     assert_eq!(issuer.url, "https://issuer.example/");
-    assert_eq!(issuer.jwks_url, "https://issuer.example/.well-known/jwks.json");
+    assert_eq!(issuer.keys.source, KeySource::Discovery);
     assert_eq!(issuer.audiences, ["app", "api"]);
     assert_eq!(issuer.algorithms, [Algorithm::ES384, Algorithm::EdDSA]);
     assert_eq!(issuer.leeway, Duration::ZERO);
@@ -372,6 +371,93 @@ fn unusable_issuers_are_refused() {
         )
         .error();
     insta::assert_snapshot!(error);
+}
+
+const SECRET: &str = "planted-secret-of-at-least-32-bytes";
+
+#[test]
+fn keys_of_an_issuer_come_from_one_place() {
+    let keys = |toml: &str| {
+        let issuer = format!("[[issuer]]\nurl = 'https://a.example'\n{toml}");
+        Sources::minimal().without("ROWGATE_ISSUER_URL").file(&issuer)
+    };
+    let source = |toml: &str| keys(toml).config().auth.issuers[0].keys.source.clone();
+    assert_eq!(source(""), KeySource::Discovery);
+    assert_eq!(
+        source("jwks_url = 'https://b.example/k'"),
+        KeySource::JwksUrl("https://b.example/k".into())
+    );
+    // Relative to the file.
+    let found = |source: KeySource| match source {
+        KeySource::JwksFile(path) | KeySource::PublicKeyFile(path) => {
+            path.is_absolute() && path.ends_with("keys")
+        }
+        _ => false,
+    };
+    assert!(found(source("jwks_file = 'keys'")));
+    assert!(found(source("public_key_file = 'keys'")));
+
+    let kept = keys("keys_kept = '90m'").config().auth.issuers[0].keys.kept;
+    assert_eq!(kept, Duration::from_mins(90));
+    for two in [
+        "jwks_url = 'https://b.example/k'\njwks_file = 'keys'",
+        "jwks_file = 'keys'\npublic_key_file = 'keys'",
+    ] {
+        let error = keys(two).error();
+        assert!(error.contains("keep one of"), "{error}");
+    }
+}
+
+#[test]
+fn a_shared_secret_comes_from_a_file_or_the_environment_and_never_shows() {
+    let secret = |config: Config| {
+        let IssuerConfig { keys, algorithms, .. } = &config.auth.issuers[0];
+        assert_eq!(*algorithms, [Algorithm::HS256]);
+        assert!(!format!("{keys:?}").contains("planted"));
+        match &keys.source {
+            KeySource::Secret(secret) => String::from_utf8(secret.bytes().to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        secret(Sources::minimal().variable("ROWGATE_ISSUER_SECRET", SECRET).config()),
+        SECRET
+    );
+    let sources = Sources::minimal().without("ROWGATE_ISSUER_URL").file(
+        "[[issuer]]\nurl = 'https://a.example'\nsecret_file = 'secret'\n\
+         [[issuer]]\nurl = 'https://b.example'",
+    );
+    sources.write("secret", &format!("{SECRET}\n"));
+    assert_eq!(secret(sources.config()), SECRET);
+    assert_eq!(sources.config().auth.issuers[1].keys.source, KeySource::Discovery);
+
+    let in_toml = format!("[[issuer]]\nurl = 'https://a.example'\nsecret = '{SECRET}'");
+    let in_toml = Sources::minimal().without("ROWGATE_ISSUER_URL").file(&in_toml).error();
+    let in_argv = Sources::minimal().flag("--set", "issuer.secret", SECRET).error();
+    for error in [in_toml, in_argv] {
+        assert!(error.contains("does not belong here"), "{error}");
+    }
+}
+
+#[test]
+fn a_shared_secret_and_public_keys_are_never_mixed() {
+    let with = |secret: &str, algorithms: &str| {
+        Sources::minimal()
+            .variable("ROWGATE_ISSUER_SECRET", secret)
+            .variable("ROWGATE_ISSUER_ALGORITHMS", algorithms)
+    };
+    assert!(with("planted", "HS256").error().contains("too short"));
+    assert!(with(SECRET, "HS256,RS256").error().contains("needs public keys"));
+    assert!(with(SECRET, "HS512").error().contains("shorter than the hash"));
+    let long = SECRET.repeat(2);
+    let config = with(&long, "HS256,HS512").config();
+    assert_eq!(config.auth.issuers[0].algorithms, [Algorithm::HS256, Algorithm::HS512]);
+    let public = Sources::minimal().variable("ROWGATE_ISSUER_ALGORITHMS", "ES256,HS256").error();
+    assert!(public.contains("uses a shared secret"), "{public}");
+    let beside = with(SECRET, "HS256")
+        .variable("ROWGATE_ISSUER_JWKS_URL", "https://issuer.example/jwks")
+        .error();
+    assert!(beside.contains("keep one of"), "{beside}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! can do to the gateway.
 
 mod key_sets;
+mod key_sources;
 mod over_http;
 mod remembered;
 mod tls;

@@ -224,11 +224,9 @@ async fn check_names_everything_that_is_wrong_at_once() {
     wrong.insert("ROWGATE_ISSUER_JWKS_URL", "http://127.0.0.1:1/keys".to_owned());
     let (code, findings, errors) = check(wrong, &[]).await;
     assert_eq!(code, 1, "{findings}{errors}");
-    for words in [
-        "is a superuser",
-        "not believed with key \"wrong\"",
-        "no keys from http://127.0.0.1:1/keys",
-    ] {
+    for words in
+        ["is a superuser", "not believed with key \"wrong\"", "no keys: http://127.0.0.1:1/keys"]
+    {
         assert!(has(&findings, "error", words), "{words}: {findings}");
     }
     assert!(has(&findings, "warning", "without an audience"), "{findings}");

@@ -5,6 +5,7 @@ mod bounds;
 mod configuration;
 mod crud_policy;
 mod dev;
+mod faults;
 mod foreign_migrations;
 mod harden;
 mod harness;

@@ -1,7 +1,11 @@
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
     KeyPair,
 };
+use aws_lc_rs::signature::{ED25519, ParsedPublicKey, RsaKeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
 use super::*;
@@ -196,4 +200,130 @@ fn what_is_no_key_set_is_told_from_an_empty_one() {
     assert!(KeySet::parse(b"{}", ALL).is_none());
     assert!(KeySet::parse(br#"{"keys":{}}"#, ALL).is_none());
     assert!(KeySet::parse(br#"{"keys":[]}"#, ALL).unwrap().is_empty());
+}
+
+#[test]
+fn ed25519_under_its_own_name_is_eddsa() {
+    let named = |alg: &str| set(&[with(ed25519(), &json!({ "alg": alg }))]).len();
+    assert_eq!((named("EdDSA"), named("Ed25519"), named("Ed448"), named("ES256")), (1, 1, 0, 0));
+    assert_eq!(set(&[with(ec("P-256"), &json!({ "alg": "Ed25519" }))]).len(), 0);
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let encoded = STANDARD.encode(der);
+    let lines: Vec<&str> =
+        encoded.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+fn spki<T: AsDer<PublicKeyX509Der<'static>>>(key: &T) -> String {
+    pem("PUBLIC KEY", key.as_der().unwrap().as_ref())
+}
+
+fn rsa_pair(size: aws_lc_rs::rsa::KeySize) -> RsaKeyPair {
+    RsaKeyPair::generate(size).unwrap()
+}
+
+fn in_pem(text: &str) -> Result<KeySet, PemError> {
+    KeySet::parse_pem(text, ALL)
+}
+
+#[test]
+fn every_supported_kind_is_read_from_pem() {
+    let rsa = rsa_pair(aws_lc_rs::rsa::KeySize::Rsa2048);
+    let p256 = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let p384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
+    let ed = Ed25519KeyPair::generate().unwrap();
+    let kinds = [
+        (spki(rsa.public_key()), Algorithm::PS256),
+        (pem("RSA PUBLIC KEY", rsa.public_key().as_ref()), Algorithm::RS256),
+        (spki(p256.public_key()), Algorithm::ES256),
+        (spki(p384.public_key()), Algorithm::ES384),
+        (spki(ed.public_key()), Algorithm::EdDSA),
+    ];
+    for (text, algorithm) in &kinds {
+        let keys = in_pem(text).unwrap();
+        assert!(found(&keys, *algorithm, None).is_some(), "{algorithm:?}");
+        assert!(found(&keys, *algorithm, Some("whatever the token says")).is_some());
+        for other in ALL.iter().filter(|other| other.family() != algorithm.family()) {
+            assert!(found(&keys, *other, None).is_none());
+        }
+    }
+    let all: String = kinds[1..].iter().map(|(text, _)| text.replace('\n', "\r\n")).collect();
+    let keys = in_pem(&format!("Keys of the issuer\n{all}\nthe end")).unwrap();
+    assert_eq!(keys.len(), 4);
+    // The same modulus and exponent, whatever they are wrapped in.
+    let one = |text: &str| found(&in_pem(text).unwrap(), Algorithm::RS256, None);
+    assert_eq!(one(&kinds[0].0), one(&kinds[1].0));
+}
+
+#[test]
+fn pem_keys_may_be_named_and_unnamed_ones_are_not_guessed() {
+    let key = || spki(Ed25519KeyPair::generate().unwrap().public_key());
+    let (old, new) = (key(), key());
+    let by = |keys: &KeySet, kid: Option<&str>| found(keys, Algorithm::EdDSA, kid);
+
+    let named = in_pem(&format!("kid: old\n{old} kid:new \n\n{new}")).unwrap();
+    assert!(by(&named, Some("old")).is_some() && by(&named, Some("new")).is_some());
+    assert_ne!(by(&named, Some("old")), by(&named, Some("new")));
+    assert_eq!(by(&named, Some("other")), None);
+    assert_eq!(by(&named, None), None, "two fit");
+
+    let unnamed = in_pem(&format!("{old}{new}")).unwrap();
+    assert_eq!((by(&unnamed, Some("old")), by(&unnamed, None)), (None, None));
+
+    let one_named = in_pem(&format!("kid: old\n{old}{new}")).unwrap();
+    assert!(by(&one_named, Some("old")).is_some() && by(&one_named, Some("x")).is_some());
+    assert_ne!(by(&one_named, Some("old")), by(&one_named, Some("x")));
+}
+
+/// RFC 8017 appendix A.1.1, with the exponent 65537.
+fn rsa_pkcs1(modulus: &[u8]) -> Vec<u8> {
+    let long = |tag: u8, content: &[u8]| {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82][..], &length, content].concat()
+    };
+    let modulus = long(2, &[&[0], modulus].concat());
+    long(0x30, &[&modulus[..], &[2, 3, 1, 0, 1]].concat())
+}
+
+#[test]
+fn pem_with_anything_unusable_is_refused_whole_and_says_which_block() {
+    let ed = Ed25519KeyPair::generate().unwrap();
+    let good = spki(ed.public_key());
+    let of_bits = |bits: usize| pem("RSA PUBLIC KEY", &rsa_pkcs1(&vec![0xff; bits / 8]));
+    assert!(in_pem(&of_bits(2048)).is_ok());
+    let small_order = [&hex::decode("302a300506032b6570032100").unwrap()[..], &[0; 32]].concat();
+    for (bad, fault) in [
+        (pem("PRIVATE KEY", b"x"), pem::Fault::Private),
+        (pem("RSA PRIVATE KEY", b"x"), pem::Fault::Private),
+        (pem("EC PRIVATE KEY", b"x"), pem::Fault::Private),
+        (pem("CERTIFICATE", b"x"), pem::Fault::Certificate),
+        (pem("SOMETHING", b"x"), pem::Fault::Label),
+        (pem("PUBLIC KEY", b"x"), pem::Fault::Unusable),
+        (pem("RSA PUBLIC KEY", b"x"), pem::Fault::Unusable),
+        (of_bits(1024), pem::Fault::Unusable),
+        (pem("PUBLIC KEY", &small_order), pem::Fault::Unusable),
+        (good.replace("PUBLIC KEY", "EC PUBLIC KEY"), pem::Fault::Label),
+        (good.replacen('M', "!", 1), pem::Fault::Unusable),
+    ] {
+        let error = in_pem(&format!("{good}{bad}")).unwrap_err();
+        assert_eq!(error, PemError::Block(2, fault), "{bad}");
+    }
+    let rsa_only = KeySet::parse_pem(&good, &[Algorithm::RS256]);
+    assert_eq!(rsa_only.unwrap_err(), PemError::Block(1, pem::Fault::NotAllowed));
+    assert_eq!(in_pem("no keys").unwrap_err(), PemError::Empty);
+    assert_eq!(in_pem("-----BEGIN PUBLIC KEY-----\nAA").unwrap_err(), PemError::Unended(1));
+}
+
+#[test]
+fn a_secret_verifies_hmacs_alone_and_never_shows() {
+    let secret = SharedSecret::new(*b"planted-secret-of-exactly-48-bytes-for-this-test").unwrap();
+    let allowed = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512, Algorithm::RS256];
+    let keys = KeySet::of_secret(&secret, &allowed);
+    let fits = |algorithm| found(&keys, algorithm, Some("any")).is_some();
+    assert!(fits(Algorithm::HS256) && fits(Algorithm::HS384));
+    assert!(!fits(Algorithm::HS512) && !fits(Algorithm::RS256), "too short, and another kind");
+    let text = format!("{keys:?} {secret:?}");
+    assert!(!text.contains("planted") && !text.contains("112, 108, 97"), "{text}");
 }

@@ -7,7 +7,7 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 
 use super::findings::Findings;
-use crate::auth::{Authenticator, Identity, usable_keys};
+use crate::auth::{Authenticator, Identity, UsableKeys, usable_keys};
 use crate::config::{Config, IssuerConfig, Preset, RoleId};
 use crate::observe::Observer;
 use crate::server::revocations;
@@ -17,12 +17,12 @@ const NO_SUBJECT_KEY: [u8; 32] = [0; 32];
 
 pub(super) async fn check(findings: &mut Findings, config: &Config) {
     for issuer in &config.auth.issuers {
-        let (name, source) = (&issuer.url, &issuer.jwks_url);
+        let name = &issuer.url;
         match usable_keys(issuer).await {
-            Ok(keys) => findings.ok(format!("issuer {name}: {keys} usable key(s) at {source}")),
-            Err(reason) => {
-                findings.error(format!("issuer {name}: no keys from {source}: {reason}"));
+            Ok(UsableKeys { count, place }) => {
+                findings.ok(format!("issuer {name}: {count} usable key(s): {place}"));
             }
+            Err(reason) => findings.error(format!("issuer {name}: no keys: {reason}")),
         }
         for warning in warnings(issuer) {
             findings.warning(format!("issuer {name}: {warning}"));

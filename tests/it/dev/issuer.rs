@@ -7,6 +7,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use rowgate::config::KeySource;
 use rowgate::dev::issuer::{AUDIENCE, DEFAULT_LIFETIME, Endpoint, Issuer};
 use serde_json::{Map, Value, json};
 
@@ -27,7 +28,8 @@ async fn token_verifies_against_the_published_keys() {
     let claims = Map::from_iter([("org".to_owned(), json!("acme"))]);
     let token = issuer.mint("alice", &claims, DEFAULT_LIFETIME).unwrap();
 
-    let (_, jwks) = get(&issuer.config().jwks_url).await;
+    let KeySource::JwksUrl(jwks_url) = issuer.config().keys.source else { panic!("no URL") };
+    let (_, jwks) = get(&jwks_url).await;
     let jwks: JwkSet = serde_json::from_value(jwks).unwrap();
     let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
     let key = DecodingKey::from_jwk(jwks.find(&kid).unwrap()).unwrap();

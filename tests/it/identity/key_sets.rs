@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::Algorithm;
-use rowgate::auth::AuthError;
+use rowgate::auth::{AuthError, Authenticator};
+use rowgate::observe::Observer;
 use serde_json::json;
 
 use super::{
-    READY_LIMIT, accepted, auth_config, authenticate, authenticator, issuer_and_authenticator,
-    ready_authenticator, refusal,
+    READY_LIMIT, SUBJECT_KEY, accepted, auth_config, authenticate, authenticator,
+    issuer_and_authenticator, ready_authenticator, refusal,
 };
 use crate::harness::issuer::{Behaviour, FakeIssuer};
 
@@ -238,19 +239,83 @@ async fn whether_an_unknown_key_exists_is_answered_again_as_soon_as_the_issuer_i
     assert_eq!(refusal(&auth, &unknown).await, AuthError::UnknownKey);
 }
 
+/// That it is asked again after 30 s is a unit test's: `auth::pace`.
 #[tokio::test]
-async fn strangers_keep_a_new_key_out_for_seconds_only() {
+async fn beyond_the_allowance_unknown_keys_are_refused_at_once_and_not_asked_about() {
     let (issuer, auth) = issuer_and_authenticator().await;
     let stranger = issuer.token("stranger").kid("made-up").sign();
     assert_eq!(refusal(&auth, &stranger).await, AuthError::UnknownKey);
     issuer.rotate();
     let new = issuer.token("alice").alg(Algorithm::EdDSA).sign();
     let began = Instant::now();
-    while authenticate(&auth, &new).await.is_err() {
-        assert!(began.elapsed() < Duration::from_secs(12));
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..20 {
+        assert_eq!(refusal(&auth, &new).await, AuthError::UnknownKey);
     }
-    assert_eq!(issuer.fetches(), 3, "one at the start, one for the stranger, one for alice");
+    assert!(began.elapsed() < AT_ONCE);
+    assert_eq!(issuer.fetches(), 2, "one at the start, one for the stranger");
+}
+
+#[tokio::test]
+async fn outage_ends_keys_after_the_configured_time_with_503_and_the_gateway_says_so() {
+    let issuer = FakeIssuer::start().await;
+    let kept = Duration::from_millis(1500);
+    let observer = Observer::default();
+    let config = auth_config(&[issuer.config_keeping_keys(kept)]);
+    let auth = Authenticator::new(&config, &SUBJECT_KEY, observer.clone()).unwrap();
+    auth.wait_ready(READY_LIMIT).await.unwrap();
+    let (remembered, new) = (issuer.token("alice").sign(), issuer.token("bob").sign());
+    accepted(&auth, &remembered).await;
+
+    issuer.behave(Behaviour::Status(500));
+    let began = Instant::now();
+    assert_eq!(refusal(&auth, &issuer.token("x").kid("unknown").sign()).await.status(), 503);
+    accepted(&auth, &remembered).await;
+    while authenticate(&auth, &remembered).await.is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(10), "the keys never end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() >= kept);
+    for token in [&remembered, &new] {
+        let error = refusal(&auth, token).await;
+        assert_eq!((error.code(), error.status()), ("RG5031", 503));
+    }
+    assert_eq!(auth.ready(), Err(issuer.url().to_owned()));
+    let metrics = observer.metrics().text();
+    assert!(
+        metrics.contains(&format!("rowgate_keys{{issuer=\"{}\"}} 0", issuer.url())),
+        "{metrics}"
+    );
+
+    issuer.behave(Behaviour::Normal);
+    auth.wait_ready(READY_LIMIT).await.unwrap();
+    accepted(&auth, &remembered).await;
+    accepted(&auth, &new).await;
+}
+
+#[tokio::test]
+async fn unchanged_key_set_is_not_sent_again() {
+    let (issuer, auth) = issuer_and_authenticator().await;
+    let token = issuer.token("alice").sign();
+    accepted(&auth, &token).await;
+    assert_eq!(refusal(&auth, &issuer.token("x").kid("new").sign()).await, AuthError::UnknownKey);
+    assert_eq!((issuer.fetches(), issuer.not_modified()), (2, 1));
+    accepted(&auth, &token).await;
+    accepted(&auth, &issuer.token("bob").sign()).await;
+}
+
+#[tokio::test]
+async fn redirects_are_followed_on_the_same_server_only_and_not_for_ever() {
+    for (location, is_followed) in [
+        (FakeIssuer::MOVED_PATH, true),
+        ("/.well-known/jwks.json", false),
+        ("http://localhost:1/moved.json", false),
+    ] {
+        let issuer = FakeIssuer::start().await;
+        issuer.behave(Behaviour::Redirect(location.into()));
+        let auth = authenticator(&auth_config(&[issuer.config()]));
+        let ready = auth.wait_ready(Duration::from_millis(400)).await;
+        assert_eq!(ready.is_ok(), is_followed, "{location}: {ready:?}");
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use hyper::Response;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rowgate::config::IssuerConfig;
+use rowgate::config::{IssuerConfig, KeysConfig};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::json;
@@ -138,7 +138,7 @@ async fn keys_come_only_from_a_trusted_server_of_the_right_name() {
 async fn keys_are_fetched_from_the_url_in_the_environment() {
     let jwks_url = std::env::var(URL_VARIABLE).unwrap();
     let issuer = IssuerConfig {
-        jwks_url,
+        keys: KeysConfig::at(jwks_url),
         algorithms: vec![jsonwebtoken::Algorithm::ES256],
         leeway: Duration::ZERO,
         ..IssuerConfig::new("https://issuer.example")

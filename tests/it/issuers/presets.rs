@@ -2,7 +2,7 @@
 //! them is missing, superfluous or of another form.
 
 use rowgate::config::{
-    ClaimSelection, EntraVersion, IssuerConfig, Preset, RequiredClaim, TokenRules,
+    ClaimSelection, EntraVersion, IssuerConfig, KeysConfig, Preset, RequiredClaim, TokenRules,
 };
 
 use super::{issuer, issuers, issuers_with};
@@ -11,7 +11,7 @@ use super::{issuer, issuers, issuers_with};
 #[track_caller]
 fn assert_derived(toml: &str, url: &str, jwks_url: &str, audiences: &[&str]) {
     let derived = issuer(&format!("[[issuer]]\n{toml}"));
-    assert_eq!((&*derived.url, &*derived.jwks_url), (url, jwks_url), "{toml}");
+    assert_eq!((&*derived.url, derived.keys), (url, KeysConfig::at(jwks_url)), "{toml}");
     assert_eq!(derived.audiences, audiences, "{toml}");
 }
 

@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use rowgate::config::IssuerConfig;
+use rowgate::config::{IssuerConfig, KeysConfig};
 use serde_json::{Value, json};
 
 use super::{AUDIENCE, case, gateway, gateway_with, refuse_all, token};
@@ -96,7 +96,7 @@ async fn rsa_key_of_1024_bits_verifies_nothing() {
     let jwks_url = issuer.jwks_url();
     let gateway = gateway_with(issuer, |config| {
         config.auth.issuers = vec![IssuerConfig {
-            jwks_url,
+            keys: KeysConfig::at(jwks_url),
             audiences: vec![AUDIENCE.into()],
             algorithms: vec![Algorithm::RS256],
             leeway: std::time::Duration::ZERO,

@@ -1,5 +1,5 @@
-//! Owns the fetching of a key set over HTTP; must never wait or read without a limit, nor follow the
-//! issuer's server to somewhere else.
+//! Owns the fetching of a small document over HTTP; must never wait or read without a limit, nor follow
+//! the issuer's server to another one.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -8,51 +8,41 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::header::{ACCEPT, CACHE_CONTROL, HeaderMap, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, USER_AGENT};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use jsonwebtoken::Algorithm;
 use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
 use super::error::AuthSetupError;
-use super::keys::KeySet;
 
-/// Limit on one fetch: connecting, TLS, the whole answer.
+/// Limit on one document: connecting, TLS, redirects, the whole answer.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of the largest answer that is read. A set of ten RSA-4096 keys has about 10 KiB.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
-/// Time between refreshes if the answer does not say `max-age`.
-pub(super) const DEFAULT_REFRESH: Duration = Duration::from_mins(10);
-/// A smaller `max-age` counts as this.
-pub(super) const MIN_REFRESH: Duration = Duration::from_mins(1);
-/// A larger `max-age` counts as this: a key that the issuer withdrew lives no longer here.
-pub(super) const MAX_REFRESH: Duration = Duration::from_hours(1);
-/// Wait after a first failed refresh; doubles with each further one.
-pub(super) const MIN_RETRY: Duration = Duration::from_secs(1);
-/// Longest wait after a failed refresh.
-pub(super) const MAX_RETRY: Duration = Duration::from_mins(1);
-/// An issuer is asked for an unknown key id at most once in this time, whatever tokens come. It is also
-/// how long strangers who use up that allowance can keep out tokens signed with a key that has just been
-/// published, and so it is short: six small requests a minute burden no issuer.
-pub(super) const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the request that has an unknown key id waits for the answer.
-pub(super) const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(3);
+/// Redirects followed for one document, each to the same scheme, host and port: a path that moved.
+const MAX_REDIRECTS: usize = 2;
+/// Bytes of the longest validator that is sent back.
+const MAX_ETAG_BYTES: usize = 256;
 
 const ACCEPTED_TYPES: &str = "application/jwk-set+json, application/json";
 const USER_AGENT_NAME: &str = concat!("rowgate/", env!("CARGO_PKG_VERSION"));
 
-/// Why a key set could not be had.
+/// Why a document could not be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error("no complete answer within {} s", FETCH_TIMEOUT.as_secs())]
     TimedOut,
     #[error("the request failed: {0}")]
     Request(String),
-    #[error("the answer is a redirect ({0}), which is not followed; configure the final URL")]
+    #[error(
+        "the answer is a redirect ({0}) to another server, or one too many, which is not followed; \
+         configure the final URL"
+    )]
     Redirect(StatusCode),
     #[error("the answer has status {0} instead of 200")]
     Status(StatusCode),
@@ -60,17 +50,20 @@ pub(super) enum FetchError {
     TooLarge,
     #[error("the answer broke off: {0}")]
     Body(String),
-    #[error("the answer is no JWK set (a JSON object with an array `keys`)")]
-    NotAKeySet,
-    #[error("the JWK set has no key that can verify tokens with the allowed algorithms")]
-    NoUsableKey,
 }
 
-/// A fetched key set, not empty.
-pub(super) struct Fetched {
-    pub(super) keys: KeySet,
-    /// When it is to be fetched anew.
-    pub(super) refresh_in: Duration,
+/// A document, or that it is the one fetched before.
+pub(super) struct Answer {
+    pub(super) headers: HeaderMap,
+    /// None: not changed since the answer whose validator was sent.
+    pub(super) body: Option<Bytes>,
+}
+
+impl Answer {
+    /// What to send next time, so that an unchanged document need not be sent again (RFC 9110 §8.8.3).
+    pub(super) fn etag(&self) -> Option<HeaderValue> {
+        self.headers.get(ETAG).filter(|etag| etag.len() <= MAX_ETAG_BYTES).cloned()
+    }
 }
 
 /// The HTTP client of all issuers. Cheap to clone.
@@ -94,52 +87,79 @@ impl Fetcher {
         Ok(Self { client })
     }
 
-    /// Fetches a key set; `allowed` are the algorithms for which keys are wanted.
+    /// Fetches a document; `known` is the validator of the one that the caller has.
     pub(super) async fn fetch(
         &self,
         uri: &Uri,
-        allowed: &[Algorithm],
-    ) -> Result<Fetched, FetchError> {
-        let (headers, body) = tokio::time::timeout(FETCH_TIMEOUT, self.get(uri))
+        known: Option<&HeaderValue>,
+    ) -> Result<Answer, FetchError> {
+        tokio::time::timeout(FETCH_TIMEOUT, self.follow(uri, known))
             .await
-            .map_err(|_| FetchError::TimedOut)??;
-        let keys = KeySet::parse(&body, allowed).ok_or(FetchError::NotAKeySet)?;
-        if keys.is_empty() {
-            return Err(FetchError::NoUsableKey);
-        }
-        Ok(Fetched { keys, refresh_in: refresh_in(&headers) })
+            .map_err(|_| FetchError::TimedOut)?
     }
 
-    async fn get(&self, uri: &Uri) -> Result<(HeaderMap, Bytes), FetchError> {
-        let request = Request::get(uri)
+    async fn follow(&self, uri: &Uri, known: Option<&HeaderValue>) -> Result<Answer, FetchError> {
+        let mut uri = uri.clone();
+        let mut redirects = 0;
+        loop {
+            let response = self.request(&uri, known).await?;
+            match response.status() {
+                StatusCode::OK => return whole(response).await,
+                StatusCode::NOT_MODIFIED if known.is_some() => {
+                    return Ok(Answer { headers: response.into_parts().0.headers, body: None });
+                }
+                status if status.is_redirection() => {
+                    redirects += 1;
+                    uri = elsewhere_on_the_same_server(&uri, response.headers())
+                        .filter(|_| redirects <= MAX_REDIRECTS)
+                        .ok_or(FetchError::Redirect(status))?;
+                }
+                status => return Err(FetchError::Status(status)),
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        uri: &Uri,
+        known: Option<&HeaderValue>,
+    ) -> Result<Response<Incoming>, FetchError> {
+        let mut request = Request::get(uri)
             .header(ACCEPT, ACCEPTED_TYPES)
             .header(USER_AGENT, USER_AGENT_NAME)
             .body(Empty::new())
             .map_err(|error| FetchError::Request(chain(&error)))?;
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| FetchError::Request(chain(&error)))?;
-        match response.status() {
-            StatusCode::OK => {}
-            status if status.is_redirection() => return Err(FetchError::Redirect(status)),
-            status => return Err(FetchError::Status(status)),
+        if let Some(etag) = known {
+            request.headers_mut().insert(IF_NONE_MATCH, etag.clone());
         }
-        let (head, body) = response.into_parts();
-        // Stops reading at the limit, whatever Content-Length said.
-        match Limited::new(body, MAX_BODY_BYTES).collect().await {
-            Ok(collected) => Ok((head.headers, collected.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLarge),
-            Err(error) => Err(FetchError::Body(chain(&*error))),
-        }
+        self.client.request(request).await.map_err(|error| FetchError::Request(chain(&error)))
     }
 }
 
-/// How long to wait after the given number of failures in a row (at least one).
-pub(super) fn retry_in(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1);
-    MIN_RETRY.saturating_mul(2_u32.saturating_pow(doublings)).min(MAX_RETRY)
+async fn whole(response: Response<Incoming>) -> Result<Answer, FetchError> {
+    let (head, body) = response.into_parts();
+    // Stops reading at the limit, whatever Content-Length said.
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(collected) => Ok(Answer { headers: head.headers, body: Some(collected.to_bytes()) }),
+        Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLarge),
+        Err(error) => Err(FetchError::Body(chain(&*error))),
+    }
+}
+
+/// Where a redirect leads, if that is the same scheme, host and port. Anywhere else could be anybody's: a
+/// login page, or a server that only the gateway can reach.
+fn elsewhere_on_the_same_server(from: &Uri, headers: &HeaderMap) -> Option<Uri> {
+    let from = Url::parse(&from.to_string()).ok()?;
+    let to = from.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
+    let is_same =
+        to.origin() == from.origin() && to.username().is_empty() && to.password().is_none();
+    if is_same { to.as_str().parse().ok() } else { None }
+}
+
+/// A URL as it may stand in a log: without its query, which may hold an API key.
+pub(super) fn shown(uri: &Uri) -> String {
+    let text = uri.to_string();
+    text.split_once('?').map_or(text.clone(), |(bare, _)| bare.to_owned())
 }
 
 /// Whether a key set may be fetched from this URL, and the URL as a client takes it. Keys that came
@@ -195,21 +215,6 @@ fn tls_config(needs_roots: bool) -> Result<ClientConfig, AuthSetupError> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// RFC 9111 §5.2.2.1, within bounds: the first `max-age` that is a number.
-fn refresh_in(headers: &HeaderMap) -> Duration {
-    headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|directive| directive.trim().split_once('='))
-        .find_map(|(name, value)| {
-            let seconds = value.trim_matches('"').parse().ok()?;
-            name.eq_ignore_ascii_case("max-age").then(|| Duration::from_secs(seconds))
-        })
-        .map_or(DEFAULT_REFRESH, |age| age.clamp(MIN_REFRESH, MAX_REFRESH))
-}
-
 /// An error with what caused it: the client's own text is only "client error".
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -226,35 +231,38 @@ fn chain(error: &dyn Error) -> String {
 mod tests {
     use super::*;
 
-    fn refresh_for(cache_control: &[&str]) -> Duration {
-        let mut headers = HeaderMap::new();
-        for value in cache_control {
-            headers.append(CACHE_CONTROL, value.parse().unwrap());
+    fn redirect(from: &str, location: &str) -> Option<String> {
+        let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
+        elsewhere_on_the_same_server(&from.parse().unwrap(), &headers).map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn redirects_stay_on_their_server() {
+        let from = "https://issuer.example/a/jwks?x=1";
+        for (location, to) in [
+            ("/keys", "https://issuer.example/keys"),
+            ("keys", "https://issuer.example/a/keys"),
+            ("https://issuer.example:443/keys", "https://issuer.example/keys"),
+            ("//issuer.example/keys", "https://issuer.example/keys"),
+        ] {
+            assert_eq!(redirect(from, location).as_deref(), Some(to));
         }
-        refresh_in(&headers)
-    }
-
-    #[test]
-    fn max_age_is_honoured_within_bounds() {
-        assert_eq!(refresh_for(&["public, max-age=90"]), Duration::from_secs(90));
-        assert_eq!(refresh_for(&["Max-Age=\"90\""]), Duration::from_secs(90));
-        assert_eq!(refresh_for(&["public", "max-age=90"]), Duration::from_secs(90));
-        assert_eq!(refresh_for(&["max-age=0"]), MIN_REFRESH);
-        assert_eq!(refresh_for(&["max-age=31536000"]), MAX_REFRESH);
-    }
-
-    #[test]
-    fn without_max_age_the_default_counts() {
-        for value in [&[][..], &["no-store"], &["max-age"], &["max-age=-1"], &["s-maxage=9"]] {
-            assert_eq!(refresh_for(value), DEFAULT_REFRESH, "{value:?}");
+        for location in [
+            "http://issuer.example/keys",
+            "https://issuer.example:8443/keys",
+            "https://www.issuer.example/keys",
+            "https://user@issuer.example/keys",
+            "//other.example/keys",
+            "file:///etc/passwd",
+            "https://",
+        ] {
+            assert_eq!(redirect(from, location), None, "{location}");
         }
     }
 
     #[test]
-    fn retries_back_off_to_a_bound() {
-        let seconds: Vec<u64> = (1..=8).map(|failures| retry_in(failures).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(retry_in(u32::MAX), MAX_RETRY);
+    fn queries_are_not_shown() {
+        assert_eq!(shown(&"https://a.example/k?apikey=1".parse().unwrap()), "https://a.example/k");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod bearer;
 mod cache;
 mod claims;
 mod error;
+mod explain;
 mod fetch;
 mod issuer;
 mod keys;

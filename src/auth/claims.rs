@@ -83,7 +83,7 @@ fn check_times(
 }
 
 /// A `NumericDate` (§2) in whole seconds; fractions are cut off.
-fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, AuthError> {
+pub(super) fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, AuthError> {
     let unusable = AuthError::Claims("`exp`, `nbf` and `iat` must be numbers of seconds from 0 up");
     let Some(value) = claims.get(name) else { return Ok(None) };
     if let Some(seconds) = value.as_u64() {

@@ -87,7 +87,7 @@ impl Issuer {
 
     /// The key to verify a token with; asks for fresh keys once if the token names an unknown one.
     pub(super) async fn key_for(&self, header: &Header) -> Result<Arc<VerifyingKey>, AuthError> {
-        if !self.algorithms.contains(&header.algorithm) {
+        if !self.allows(header.algorithm) {
             return Err(AuthError::AlgorithmNotAllowed);
         }
         let unavailable = || AuthError::KeysUnavailable { issuer: Arc::clone(self.name()) };
@@ -106,6 +106,16 @@ impl Issuer {
             }
             selected => selected,
         }
+    }
+
+    /// Whether its tokens may be signed with this algorithm.
+    pub(super) fn allows(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+
+    /// How many of its keys could have made a signature with this header.
+    pub(super) fn fitting_keys(&self, header: &Header) -> usize {
+        self.keys.keys().fitting(header)
     }
 
     fn select(&self, header: &Header) -> Result<Arc<VerifyingKey>, AuthError> {

@@ -169,6 +169,16 @@ impl KeySet {
         self.keys.iter().any(|key| key.fingerprint == *fingerprint)
     }
 
+    /// How many keys [`Self::select`] would have to choose from.
+    pub(super) fn fitting(&self, header: &Header) -> usize {
+        let fitting = self.keys.iter().filter(|key| key.fits(header.algorithm));
+        match (self.select(header), &header.key_id) {
+            (Selection::Found(_), _) => 1,
+            (_, None) => fitting.count(),
+            (_, Some(_)) => 0,
+        }
+    }
+
     /// The key for a token with this header. RFC 7517 §4.5 lets keys of different kinds share an id,
     /// so the algorithm takes part in the choice.
     pub(super) fn select(&self, header: &Header) -> Selection {

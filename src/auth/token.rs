@@ -73,6 +73,11 @@ impl<'a> UnverifiedToken<'a> {
         self.claims.get("iss").and_then(Value::as_str) == Some(issuer)
     }
 
+    /// What anybody could have written: to be talked about, and never to be believed.
+    pub(super) fn claims_for_explanation(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
     /// The claims, if `key` made the signature and is meant for the token's algorithm.
     pub(super) fn verify_signature(self, key: &VerifyingKey) -> Result<SignedClaims, AuthError> {
         let algorithm = self.header.algorithm;

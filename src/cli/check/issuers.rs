@@ -94,13 +94,23 @@ fn purpose_warning(issuer: &IssuerConfig) -> Option<&'static str> {
 
 /// Verifies the token in a file, with fresh keys.
 pub(super) async fn check_token(findings: &mut Findings, config: &Config, file: &Path) {
-    match verify(config, file).await {
+    let (lines, verdict) = match verify(config, file).await {
+        Ok(judged) => judged,
+        Err(reason) => (Vec::new(), Err(reason)),
+    };
+    for line in lines {
+        findings.ok(format!("token: {line}"));
+    }
+    match verdict {
         Ok(text) => findings.ok(format!("token: {text}")),
         Err(reason) => findings.error(format!("token: {reason}")),
     }
 }
 
-async fn verify(config: &Config, file: &Path) -> Result<String, String> {
+/// What it says of itself, and what becomes of it.
+type Judged = (Vec<String>, Result<String, String>);
+
+async fn verify(config: &Config, file: &Path) -> Result<Judged, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
     let mut header = HeaderValue::try_from(format!("Bearer {}", text.trim()))
@@ -113,7 +123,7 @@ async fn verify(config: &Config, file: &Path) -> Result<String, String> {
         .with_revocations(Box::pin(revocations::read_once(config)).await.unwrap_or_default());
     // A missing issuer has been reported; the token may be of another one.
     let _ = authenticator.wait_ready(config.server.startup_timeout).await;
-    match authenticator.authenticate(&headers).await {
+    let verdict = match authenticator.authenticate(&headers).await {
         Ok(Identity::Verified(token)) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
             let role = token.role().map(RoleId::name);
@@ -126,6 +136,7 @@ async fn verify(config: &Config, file: &Path) -> Result<String, String> {
             ))
         }
         Ok(Identity::Anonymous) => Err(format!("{} holds no token", file.display())),
-        Err(error) => Err(format!("not accepted: {error}")),
-    }
+        Err(error) => Err(format!("not accepted: {error} ({})", error.code())),
+    };
+    Ok((authenticator.explain(&headers), verdict))
 }

@@ -66,3 +66,58 @@ async fn loose_rules_and_several_issuers_are_warned_of() {
     }
     assert_eq!(warnings.len(), 5, "{found:#?}");
 }
+
+/// What is said of a token, with its claims' values looked for in all of it.
+async fn said_of(token: &str, toml: &str) -> Vec<String> {
+    let database = cluster::fresh_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (config, file) =
+        (directory.path().join("rowgate.toml"), directory.path().join("token.jwt"));
+    std::fs::write(&config, toml).unwrap();
+    std::fs::write(&file, token).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rowgate"));
+    command.args(["check", "--token-file", file.to_str().unwrap()]).env_clear().envs([
+        ("DATABASE_URL", database.owner_url.as_str()),
+        ("DATABASE_AUTHENTICATED_URL", database.authenticated_url.as_str()),
+        ("DATABASE_ANONYMOUS_URL", database.anonymous_url.as_str()),
+        ("ROWGATE_CONFIG", config.to_str().unwrap()),
+    ]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("secret-subject") && !text.contains("another-api"), "{text}");
+    text.lines().filter(|line| line.contains(" token: ")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn what_a_token_would_do_is_explained_without_its_values() {
+    let issuer = FakeIssuer::start().await;
+    let toml = format!(
+        "[[issuer]]\nurl = '{}'\njwks_url = '{}'\naudience = ['api']\n",
+        issuer.url(),
+        issuer.jwks_url()
+    );
+    let token = || issuer.token("secret-subject").audience("api");
+    let has = |said: &[String], words: &str| {
+        assert!(said.iter().any(|line| line.contains(words)), "{words}: {said:#?}");
+    };
+
+    let said = said_of(&token().sign(), &toml).await;
+    has(&said, "its `iss` is that of the issuer http");
+    has(&said, "which the issuer publishes");
+    has(&said, "its `exp` is in ");
+    has(&said, "its `aud` must be one of api: it has one of them");
+    has(&said, "token: accepted");
+
+    let said = said_of(&token().audience("another-api").sign(), &toml).await;
+    has(&said, "its `aud` must be one of api: it has another");
+    has(&said, "not accepted");
+    has(&said, "(RG4018)");
+
+    let said = said_of(&token().kid("k-9").sign(), &toml).await;
+    has(&said, "the key \"k-9\": the issuer publishes no such key now");
+    has(&said, "(RG4014)");
+
+    let said = said_of(&token().issuer(&format!("{}/", issuer.url())).sign(), &toml).await;
+    has(&said, "only by a slash at the end");
+    has(&said, "(RG4013)");
+}

@@ -9,6 +9,7 @@ use rowgate::config::Config;
 use rowgate::http::compression;
 use rowgate::http::sql::options::Options;
 use rowgate::pg::url::ConnectUrl;
+use tokio_postgres::config::Host;
 
 const DATABASE: &str = "app";
 
@@ -47,10 +48,12 @@ fn shows_password(url: &ConnectUrl) -> bool {
     if password.len() < TELLING {
         return false;
     }
-    let elsewhere = [url.user(), url.database()].concat();
-    shown.contains(&password)
-        && !elsewhere.contains(&password)
-        && !url.hosts().any(|(host, _)| format!("{host:?}").contains(&password))
+    let hosts = url.hosts().map(|(host, _)| match host {
+        Host::Tcp(name) => name,
+        Host::Unix(directory) => directory.display().to_string(),
+    });
+    let elsewhere = [url.user(), url.database()].map(str::to_owned).into_iter().chain(hosts);
+    shown.contains(&password) && !elsewhere.into_iter().any(|part| part.contains(&password))
 }
 
 /// A client's own reading of the URL (RFC 3986) agrees that it names our database, or none.

@@ -12,7 +12,15 @@ pub(super) type Parameter = (String, String);
 
 /// The parameters of a URL or of a key-value string, in order.
 pub(super) fn parameters(text: &str) -> Result<Vec<Parameter>, UrlError> {
-    let text = text.trim();
+    let parameters = of_either(text.trim())?;
+    // The protocol ends every text with a zero byte: what follows one would be read as something else.
+    if parameters.iter().any(|(key, value)| key.contains('\0') || value.contains('\0')) {
+        return Err(syntax("it contains a zero byte"));
+    }
+    Ok(parameters)
+}
+
+fn of_either(text: &str) -> Result<Vec<Parameter>, UrlError> {
     match text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
         Some(rest) => of_url(rest),
         None if text.contains("://") => Err(syntax("the scheme is not postgresql://")),

@@ -171,3 +171,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_zero_byte_is_nowhere_part_of_a_url() {
+    for text in [
+        "postgresql://u%00database%00other@h/app",
+        "postgresql://u:p%00@h/app",
+        "postgresql://u@h%00/app",
+        "postgresql://u@h/app%00",
+        "postgresql://u@h/app?application_name=a%00b",
+        "user=u\0 host=h",
+    ] {
+        let error = ConnectUrl::parse(text).unwrap_err().to_string();
+        assert!(error.contains("zero byte"), "{text}: {error}");
+    }
+}

@@ -85,7 +85,7 @@ macro_rules! rules {
         $(
             #[tokio::test]
             async fn $name() {
-                check($rule, $object, &[$($bad),+].join("\n"), $mend).await;
+                check($rule, $object, &[$($bad),+].join(";\n"), $mend).await;
             }
         )+
     };

@@ -3,6 +3,8 @@
 //!
 //! Must never read a row of the application's, nor lock more than reading does.
 
+#![allow(clippy::struct_excessive_bools, reason = "attributes, as the catalogue has them")]
+
 use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::{Row, Transaction};
@@ -189,6 +191,7 @@ impl Relation {
     }
 
     /// The API roles that have one of these privileges, in their order.
+    #[must_use]
     pub fn roles_with(&self, privileges: &[&str]) -> Vec<&str> {
         let holds = |access: &&Access| privileges.iter().any(|privilege| access.has(privilege));
         self.access.iter().filter(holds).map(|access| access.role.as_str()).collect()
@@ -236,7 +239,7 @@ pub struct Function {
 
 /// Privileges that new objects are born with.
 #[derive(Debug)]
-pub struct Default {
+pub struct DefaultPrivilege {
     /// Who creates the objects, as SQL wants it.
     pub creator: String,
     /// Where, as SQL wants it; none: anywhere.
@@ -264,10 +267,6 @@ pub struct Schema {
 
 /// A role.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "attributes of a role, as the catalogue has them"
-)]
 pub struct Role {
     /// Its name.
     pub name: String,
@@ -304,7 +303,7 @@ pub struct Catalogue {
     /// Schema and name of every volatile function.
     pub volatile: HashSet<(String, String)>,
     /// Default privileges that everybody or an API role has.
-    pub defaults: Vec<Default>,
+    pub defaults: Vec<DefaultPrivilege>,
     /// The application's schemas.
     pub schemas: Vec<Schema>,
     /// All roles but `PostgreSQL`'s own.
@@ -401,6 +400,7 @@ impl Catalogue {
     }
 
     /// The API roles that a policy is for.
+    #[must_use]
     pub fn subjects(&self, policy: &Policy) -> Vec<&str> {
         let is_for = |role: &&Role| {
             policy
@@ -511,8 +511,8 @@ fn function(row: &Row) -> Function {
     }
 }
 
-fn default(row: &Row) -> Default {
-    Default {
+fn default(row: &Row) -> DefaultPrivilege {
+    DefaultPrivilege {
         creator: row.get(0),
         schema: row.get(1),
         kind: row.get(2),

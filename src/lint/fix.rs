@@ -102,7 +102,7 @@ fn edits(outcome: &Outcome, finding: &Finding) -> Option<(usize, Vec<Edit>)> {
         }
         ("RG-L042", Object::Relation(..)) => {
             let (at, file, located) =
-                statements.filter(|(_, _, located)| about(located, Deed::Grant)).last()?;
+                statements.rfind(|(_, _, located)| about(located, Deed::Grant))?;
             let mend = finding.mend.as_ref()?;
             Some((at, vec![insert(behind(file, located), format!("\n{mend}"))]))
         }
@@ -131,19 +131,12 @@ fn behind(file: &File, located: &Located) -> usize {
 fn bare_calls(sql: &str) -> Vec<usize> {
     fn collect(expr: &Expr, into: &mut Vec<usize>) {
         match expr {
-            Expr::Query(_) => {}
-            Expr::Call { at, .. } if expr.is_identity() => {
-                if !expr.any(|part| matches!(part, Expr::Column(_))) {
-                    into.push(at.0);
-                }
-            }
-            Expr::Call { arguments: parts, .. }
-            | Expr::Operator { operands: parts, .. }
-            | Expr::And(parts)
-            | Expr::Or(parts)
-            | Expr::Other(parts) => parts.iter().for_each(|part| collect(part, into)),
-            Expr::Not(part) | Expr::IsNull(part, _) | Expr::Cast(part, _) => collect(part, into),
+            Expr::Query(_) => return,
+            Expr::Call { at, .. } if is_steady(expr) => return into.push(at.0),
             _ => {}
+        }
+        for child in expr.children() {
+            collect(child, into);
         }
     }
     let mut calls = Vec::new();
@@ -152,10 +145,17 @@ fn bare_calls(sql: &str) -> Vec<usize> {
     if let Some(value) = value {
         let create = &value["stmt"]["node"]["CreatePolicyStmt"];
         for clause in ["qual", "with_check"] {
-            tree::parts(&create[clause]).iter().for_each(|expr| collect(expr, &mut calls));
+            for expr in &tree::parts(&create[clause]) {
+                collect(expr, &mut calls);
+            }
         }
     }
     calls
+}
+
+/// Whether a call tells who is calling, and nothing about a row.
+fn is_steady(expr: &Expr) -> bool {
+    expr.is_identity() && !expr.any(|part| matches!(part, Expr::Column(_)))
 }
 
 fn wrapped(file: &File, located: &Located) -> Vec<Edit> {

@@ -1,7 +1,7 @@
 //! The condition of a policy as a tree, by `PostgreSQL`'s own grammar, and what can be said of it.
 //!
 //! `pg_get_expr` prints a condition with every cast and, under an empty search path, every name spelled
-//! out; libpg_query reads that again. What a rule does not know of is kept as [`Expr::Other`] with its
+//! out; `libpg_query` reads that again. What a rule does not know of is kept as [`Expr::Other`] with its
 //! parts, so that nothing inside it is overlooked.
 
 use pg_query::ParserOptions;
@@ -278,7 +278,8 @@ pub(super) fn strings(value: &Value) -> Vec<String> {
 
 impl Expr {
     /// The parts of this expression, one level down.
-    fn children(&self) -> Vec<&Expr> {
+    #[must_use]
+    pub fn children(&self) -> Vec<&Expr> {
         match self {
             Self::Call { arguments: parts, .. }
             | Self::Operator { operands: parts, .. }
@@ -459,12 +460,14 @@ pub fn call_end(text: &str, start: usize) -> Option<usize> {
     let mut depth = 0_usize;
     let mut quote = None;
     for (at, character) in text.get(start..)?.char_indices() {
-        match (quote, character) {
-            (Some(open), _) if open == character => quote = None,
-            (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(character),
-            (None, '(') => depth += 1,
-            (None, ')') => {
+        if let Some(open) = quote {
+            quote = (open != character).then_some(open);
+            continue;
+        }
+        match character {
+            '\'' | '"' => quote = Some(character),
+            '(' => depth += 1,
+            ')' => {
                 depth = depth.checked_sub(1)?;
                 if depth == 0 {
                     return Some(start + at + 1);

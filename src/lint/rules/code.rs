@@ -6,7 +6,7 @@ use super::{Found, Object, list};
 const ROWS: [&str; 4] = ["select", "insert", "update", "delete"];
 
 /// Relations of a kind that the API roles may use, and whose comment does not say that they are meant to.
-fn open<'c>(catalogue: &'c Catalogue, kind: char) -> impl Iterator<Item = (&'c Relation, String)> {
+fn open(catalogue: &Catalogue, kind: char) -> impl Iterator<Item = (&Relation, String)> {
     let open = catalogue.relations.iter().filter(move |r| r.kind == kind && r.kept.is_none());
     open.filter_map(|relation| {
         let roles = relation.roles_with(&ROWS);

@@ -34,33 +34,21 @@ pub(super) fn once_per_row(catalogue: &Catalogue, found: &mut Found) {
 fn per_row_calls(catalogue: &Catalogue, expr: &Expr, into: &mut Vec<(String, usize)>) {
     match expr {
         Expr::Query(query) if query.stands_alone() => {
-            query.test.iter().for_each(|test| per_row_calls(catalogue, test, into));
+            return query.test.iter().for_each(|test| per_row_calls(catalogue, test, into));
         }
-        Expr::Query(query) => {
-            query.test.iter().for_each(|test| per_row_calls(catalogue, test, into));
-            query.parts.iter().for_each(|part| per_row_calls(catalogue, part, into));
-        }
-        Expr::Call { schema, name, arguments, at } => {
+        Expr::Call { schema, name, at, .. } => {
             let depends = expr.any(|part| matches!(part, Expr::Column(_) | Expr::Query(_)));
             let own = catalogue.function(schema, name).is_some_and(|f| f.volatility == 's');
             if !depends && (schema == "auth" || name == "current_setting" || own) {
                 let shown =
                     if schema.is_empty() { name.clone() } else { format!("{schema}.{name}") };
-                into.push((shown, at.0));
-            } else {
-                arguments.iter().for_each(|part| per_row_calls(catalogue, part, into));
+                return into.push((shown, at.0));
             }
         }
-        Expr::Operator { operands: parts, .. }
-        | Expr::And(parts)
-        | Expr::Or(parts)
-        | Expr::Other(parts) => {
-            parts.iter().for_each(|part| per_row_calls(catalogue, part, into));
-        }
-        Expr::Not(part) | Expr::IsNull(part, _) | Expr::Cast(part, _) => {
-            per_row_calls(catalogue, part, into);
-        }
         _ => {}
+    }
+    for child in expr.children() {
+        per_row_calls(catalogue, child, into);
     }
 }
 

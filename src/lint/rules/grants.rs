@@ -156,7 +156,7 @@ pub(super) fn create_in_schema(catalogue: &Catalogue, found: &mut Found) {
 pub(super) fn escaping_role(catalogue: &Catalogue, found: &mut Found) {
     for role in catalogue.api_roles() {
         let mut ways: Vec<String> = Vec::new();
-        for other in catalogue.roles.iter() {
+        for other in &catalogue.roles {
             let is_self = other.name == role.name;
             if !is_self && !role.reaches.contains(&other.name) {
                 continue;

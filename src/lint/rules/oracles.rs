@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::super::catalogue::{Catalogue, Relation};
+use super::super::catalogue::{Catalogue, Policy, Relation};
 use super::policies::{identity_columns, reads};
 use super::{Found, Object, list};
 
 /// Columns that say whose a row is.
 fn owners(table: &Relation) -> BTreeSet<String> {
-    let policies = table.policies.iter().flat_map(|policy| policy.conditions());
+    let policies = table.policies.iter().flat_map(Policy::conditions);
     policies.flat_map(|(_, tree, _)| identity_columns(tree, table)).collect()
 }
 

@@ -58,7 +58,7 @@ pub fn summary(outcome: &Outcome) -> String {
         "the database as it is"
     };
     format!(
-        "{} errors, {} warnings, {} infos, {allowed} allowed; looked at {looked_at}",
+        "errors: {}, warnings: {}, infos: {}, allowed: {allowed}; looked at {looked_at}",
         count(Level::Error),
         count(Level::Warning),
         count(Level::Info)

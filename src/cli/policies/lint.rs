@@ -144,7 +144,7 @@ fn verdict(args: &Args, outcome: &Outcome) -> Result<(), Failure> {
         0 => Ok(()),
         count => {
             let level = args.fail_on.word();
-            Err(Failure::left(FOUND, format!("{count} findings of level {level} or worse")))
+            Err(Failure::left(FOUND, format!("findings of level {level} or worse: {count}")))
         }
     }
 }

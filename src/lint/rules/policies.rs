@@ -69,9 +69,13 @@ pub(super) fn wider_check(catalogue: &Catalogue, found: &mut Found) {
         let dropped: Vec<_> = reads.iter().filter(|part| !writes.contains(part)).collect();
         let is_part = writes.iter().all(|part| reads.contains(part)) && !dropped.is_empty();
         let owners = identity_columns(using, table);
-        let loses_owner = !owners.is_empty()
-            && identity_columns(check, table).is_empty()
-            && check.truth(false) != Truth::False;
+        // One that asks who is calling, or about the owner, in any other way may well bind the row.
+        let is_bound = |expr: &Expr| match expr {
+            Expr::Column(path) => path.last().is_some_and(|name| owners.contains(name)),
+            other => other.is_identity(),
+        };
+        let loses_owner =
+            !owners.is_empty() && !check.any(is_bound) && check.truth(false) != Truth::False;
         if always(Some(check)) || is_part || loses_owner {
             let message = match owners.iter().next() {
                 Some(owner) if loses_owner => format!("a row may be given another {owner}"),

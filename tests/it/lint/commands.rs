@@ -42,7 +42,7 @@ async fn the_exit_code_says_whether_there_are_findings() {
     let project = project().await;
     let clean = rowgate(&project, &[]);
     assert_eq!(clean.status.code(), Some(0), "{}", out(&clean));
-    assert!(out(&clean).contains("0 errors, 0 warnings"), "{}", out(&clean));
+    assert!(out(&clean).contains("errors: 0, warnings: 0"), "{}", out(&clean));
 
     project.append("sql/policies/todos.sql", OPEN);
     let found = rowgate(&project, &[]);

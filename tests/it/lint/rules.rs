@@ -328,6 +328,27 @@ async fn a_circle_over_two_tables_is_found_and_fails_with_42p17() {
     assert_eq!(error.code().unwrap().code(), "42P17");
 }
 
+/// Reading by one column and writing by another is a model of its own, as is a check that looks up whether the
+/// caller may.
+#[tokio::test]
+async fn a_check_that_binds_the_caller_in_another_way_is_no_finding() {
+    let database = cluster::fresh_database().await;
+    let mut client = database.superuser().await;
+    let transaction = client.transaction().await.unwrap();
+    let sql = "create table members (team text, user_id text);
+        alter table notes add team text not null; create index on notes (team);
+        create policy own on notes to authenticated
+          using (team = (select auth.session() ->> 'team'))
+          with check ((select auth.user_id()) = user_id);
+        create policy other on notes as restrictive to authenticated
+          using (team = (select auth.session() ->> 'team'))
+          with check (exists (select from members m
+                               where m.team = notes.team and m.user_id = (select auth.user_id())))";
+    run(&transaction, &[TABLE, GRANT, sql].join(";\n")).await;
+    let (found, all) = findings(&transaction).await;
+    assert!(!found.iter().any(|(rule, _)| rule == "RG-L013"), "{all:#?}");
+}
+
 /// What the comment of an object says is respected, as `rowgate harden` does.
 #[tokio::test]
 async fn a_comment_that_says_exposed_excuses_a_view() {

@@ -146,10 +146,10 @@ async fn live(client: &mut Client) -> Result<Catalogue, LintError> {
 }
 
 async fn rehearsed(client: &mut Client, source: &SqlSource) -> Result<Catalogue, LintError> {
-    let transaction = policy::rehearse(client, source).await?;
-    let catalogue = Catalogue::read(&transaction, &API_ROLES).await;
-    transaction.rollback().await?;
-    catalogue
+    policy::rehearse(client, source, async |transaction: &Transaction<'_>| {
+        Catalogue::read(transaction, &API_ROLES).await
+    })
+    .await
 }
 
 /// Asks the rules. Conditions nest, and are gone through by recursion: on a thread with a large stack.

@@ -30,8 +30,8 @@ Exit codes: 0 nothing as bad as --fail-on; 1 findings; 2 bad usage, no connectio
 ///
 /// Connects as the owner of the tables (DATABASE_URL) and changes nothing there. If the files in sql/ are
 /// not what was applied last, they are applied in a transaction that is rolled back: tables are locked for
-/// as long as that takes, after waiting for them for at most a second. --live looks at the database as it
-/// is, and locks nothing. docs/lints.md explains the rules.
+/// as long as that takes. A table in use is waited for, for 0.3 seconds at a time. --live looks at the
+/// database as it is, and locks nothing. docs/lints.md explains the rules.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 #[expect(clippy::doc_markdown, reason = "the doc comments are the text of --help")]

@@ -110,9 +110,12 @@ impl Files {
             Deed::Policy => 3,
             Deed::Grant => 4,
         };
+        // The first one that makes something, but the last one that grants: it was added.
+        let order = |at: usize, deed| if deed == Deed::Grant { usize::MAX - at } else { at };
         self.statements_about(&finding.object)
-            .min_by_key(|(_, located)| rank(located))
-            .map(|(file, located)| Place { path: file.path.clone(), line: located.line })
+            .enumerate()
+            .min_by_key(|(at, (_, located))| (rank(located), order(*at, located.deed)))
+            .map(|(_, (file, located))| Place { path: file.path.clone(), line: located.line })
     }
 
     /// The statements that name this object.

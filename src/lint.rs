@@ -25,9 +25,6 @@ use catalogue::Catalogue;
 pub use files::Files;
 pub use rules::{Finding, Level, Object, RULES, Rule};
 
-/// The roles that requests run as.
-pub const API_ROLES: [&str; 2] = ["authenticated", "anonymous"];
-
 /// Why nothing could be found out.
 #[derive(Debug, thiserror::Error)]
 pub enum LintError {
@@ -112,7 +109,7 @@ pub async fn run(
         Scope::Files => {
             let transaction = begin(client).await?;
             if policy::is_applied(&transaction, source).await? {
-                (Catalogue::read(&transaction, &API_ROLES).await?, false)
+                (Catalogue::read(&transaction).await?, false)
             } else {
                 drop(transaction);
                 (rehearsed(client, source).await?, true)
@@ -128,7 +125,7 @@ pub async fn run(
 ///
 /// As [`run`].
 pub async fn survey(transaction: &Transaction<'_>) -> Result<Vec<Finding>, LintError> {
-    let catalogue = Catalogue::read(transaction, &API_ROLES).await?;
+    let catalogue = Catalogue::read(transaction).await?;
     let outcome = judge(catalogue, Vec::new(), false).await?;
     Ok(outcome.reported.into_iter().map(|reported| reported.finding).collect())
 }
@@ -140,14 +137,14 @@ async fn begin(client: &mut Client) -> Result<Transaction<'_>, LintError> {
 
 async fn live(client: &mut Client) -> Result<Catalogue, LintError> {
     let transaction = begin(client).await?;
-    let catalogue = Catalogue::read(&transaction, &API_ROLES).await?;
+    let catalogue = Catalogue::read(&transaction).await?;
     transaction.rollback().await?;
     Ok(catalogue)
 }
 
 async fn rehearsed(client: &mut Client, source: &SqlSource) -> Result<Catalogue, LintError> {
     policy::rehearse(client, source, async |transaction: &Transaction<'_>| {
-        Catalogue::read(transaction, &API_ROLES).await
+        Catalogue::read(transaction).await
     })
     .await
 }

@@ -11,6 +11,7 @@ use tokio_postgres::{Row, Transaction};
 
 use super::LintError;
 use super::tree::{self, Expr};
+use crate::policy;
 
 const COMMON: &str = include_str!("../../sql/lint/common.sql");
 
@@ -311,12 +312,13 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Reads it, for requests that run as `api`.
+    /// Reads it, for the roles that requests of this database run as.
     ///
     /// # Errors
     ///
     /// A catalogue that cannot be read.
-    pub async fn read(transaction: &Transaction<'_>, api: &[&str]) -> Result<Self, LintError> {
+    pub async fn read(transaction: &Transaction<'_>) -> Result<Self, LintError> {
+        let api = policy::api_roles(transaction).await?;
         transaction.batch_execute(PLAIN_NAMES).await?;
         let version = transaction
             .query_one("select current_setting('server_version_num')::int4", &[])

@@ -349,6 +349,25 @@ async fn a_check_that_binds_the_caller_in_another_way_is_no_finding() {
     assert!(!found.iter().any(|(rule, _)| rule == "RG-L013"), "{all:#?}");
 }
 
+/// Requests also run as the roles that claims are mapped to, and policies for these are asked.
+#[tokio::test]
+async fn a_role_that_claims_are_mapped_to_is_a_role_of_requests() {
+    let database = cluster::fresh_database().await;
+    let mut client = database.superuser().await;
+    let transaction = client.transaction().await.unwrap();
+    let sql = "create role lint_editor; grant usage on schema public to lint_editor;
+        create table plans (id int); grant select on plans to lint_editor;
+        create policy e on todos for delete to lint_editor using (is_complete)";
+    run(&transaction, sql).await;
+    let of_role = |found: &Named| {
+        let is = |rule: &str, object: &str| found.contains(&(rule.to_owned(), object.to_owned()));
+        (is("RG-L001", "public.plans"), is("RG-L016", "public.todos: policy e"))
+    };
+    assert_eq!(of_role(&findings(&transaction).await.0), (false, true));
+    run(&transaction, "insert into auth.api_roles (role_name) values ('lint_editor')").await;
+    assert_eq!(of_role(&findings(&transaction).await.0), (true, false));
+}
+
 /// What the comment of an object says is respected, as `rowgate harden` does.
 #[tokio::test]
 async fn a_comment_that_says_exposed_excuses_a_view() {

@@ -135,6 +135,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             Ok(migrate::run(args, owner, logins.0, logins.1).await?)
         }
         Command::Harden(args) => harden::run(args, &urls(&sources)?).await,
+        Command::Policies(policies::Command::Lint(args)) if !args.needs_database() => {
+            policies::lint::print_rules();
+            Ok(())
+        }
         Command::Policies(command) => policies::run(command, owner(&urls(&sources)?)?).await,
         Command::Keys(command) => {
             let urls = urls(&sources)?;

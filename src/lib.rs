@@ -10,7 +10,7 @@
 //! 6. [`error`] maps every failure to a status, a code and a message; [`observe`] to logs and metrics.
 //!
 //! Beside that path: [`config`], the command line ([`cli`]), SQL files ([`policy`]), what they
-//! amount to ([`show`]) and the development environment ([`dev`]).
+//! amount to ([`show`]), what is wrong with it ([`lint`]), and the development environment ([`dev`]).
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, clippy::pedantic)]
@@ -25,6 +25,7 @@ pub mod error;
 pub mod harden;
 pub mod http;
 pub mod json;
+pub mod lint;
 pub mod observe;
 pub mod pg;
 pub mod places;

@@ -19,6 +19,7 @@ mod history;
 mod logins;
 mod plan;
 mod record;
+mod rehearse;
 mod report;
 mod run;
 mod seal_key;
@@ -39,6 +40,7 @@ pub use error::{PolicyError, StatementError};
 pub use logins::{create_slots, set_login_passwords};
 pub use plan::{Origin, Plan, PlannedChange};
 pub use record::{Entry, Signature};
+pub use rehearse::{is_applied, rehearse};
 pub use report::{Cause, Report};
 pub use seal_key::{
     Schedule, SealKeyRecord, SealKeyState, Wanted, list as list_seal_keys, read_seal_key,

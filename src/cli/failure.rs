@@ -60,6 +60,13 @@ impl Failure {
         self
     }
 
+    /// The same failure with another exit code.
+    #[must_use]
+    pub fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
     /// Prints the failure on standard error.
     #[must_use]
     pub fn report(&self) -> ExitCode {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod history;
+pub(super) mod lint;
 mod plan;
 mod rollback;
 mod show;
@@ -23,6 +24,7 @@ pub enum Command {
     History(history::Args),
     Rollback(rollback::Args),
     Show(show::Args),
+    Lint(lint::Args),
 }
 
 /// Which files, for every command that reads them.
@@ -78,6 +80,7 @@ pub async fn run(command: Command, owner: &ConnectUrl) -> Result<(), Failure> {
         Command::History(args) => history::run(args, owner).await,
         Command::Rollback(args) => rollback::run(args, owner).await,
         Command::Show(args) => show::run(args, owner).await,
+        Command::Lint(args) => lint::run(args, owner).await,
     }
 }
 

@@ -20,7 +20,7 @@ use super::state::{self, State};
 const RESET: &str = include_str!("../../sql/internal/reset.sql");
 
 /// Whoever applies SQL files to a database holds this advisory lock: only one at a time.
-const LOCK: i64 = 0x726f_7767_6174_6500;
+pub(super) const LOCK: i64 = 0x726f_7767_6174_6500;
 
 /// How long another process may take to apply its files.
 const LOCK_WAIT: Duration = Duration::from_mins(1);
@@ -28,11 +28,11 @@ const LOCK_WAIT: Duration = Duration::from_mins(1);
 /// How long a statement waits for a table that is in use. Everybody else who wants the table queues
 /// up behind it, so this is short; and shorter than the server's `deadlock_timeout` (1 s), so that whoever
 /// has to give way is never a caller.
-const TABLE_WAIT: Duration = Duration::from_millis(300);
+pub(super) const TABLE_WAIT: Duration = Duration::from_millis(300);
 
 /// Between two attempts, callers have the tables to themselves for this long; at random up to twice as
 /// long, so as not to keep step with somebody else.
-const PAUSE: Duration = Duration::from_millis(400);
+pub(super) const PAUSE: Duration = Duration::from_millis(400);
 
 /// Roles belong to the whole cluster, so that migrations of two databases may meet there.
 const ATTEMPTS: u32 = 5;
@@ -205,7 +205,7 @@ async fn looking(client: &mut Client) -> Result<Transaction<'_>, PolicyError> {
 
 /// Runs the migrations that have not run yet: Rowgate's, another tool's, the project's. Returns their
 /// names. Where the schema `auth` is an extension's, those of Rowgate's that make its contents have to wait.
-async fn versioned(
+pub(super) async fn versioned(
     transaction: &Transaction<'_>,
     source: &SqlSource,
     set: &SqlSet,
@@ -252,7 +252,7 @@ const CREATING: &str = "creating the schemas auth and rowgate";
 
 /// Makes the schemas in which Rowgate keeps its own, unless `auth` is already somebody else's. The functions
 /// of the extension `pg_session_jwt` may be there.
-async fn prepare(transaction: &Transaction<'_>) -> Result<(), PolicyError> {
+pub(super) async fn prepare(transaction: &Transaction<'_>) -> Result<(), PolicyError> {
     const DOING: &str = "looking for the schemas auth and rowgate";
     if is_migrated(transaction).await? {
         // The extension took its schema with it.
@@ -285,7 +285,7 @@ async fn prepare(transaction: &Transaction<'_>) -> Result<(), PolicyError> {
     history::prepare(transaction).await
 }
 
-async fn is_migrated(transaction: &Transaction<'_>) -> Result<bool, PolicyError> {
+pub(super) async fn is_migrated(transaction: &Transaction<'_>) -> Result<bool, PolicyError> {
     let sql = "select pg_catalog.to_regclass('rowgate.auth_history') is not null";
     let doing = "looking for the migration history";
     let row = transaction.query_one(sql, &[]).await.map_err(PolicyError::database(doing))?;
@@ -355,7 +355,7 @@ fn cause(
 }
 
 /// Drops the policies and revokes the privileges that the files are about to make anew.
-async fn take_back(
+pub(super) async fn take_back(
     transaction: &Transaction<'_>,
     schemas: Option<&[String]>,
 ) -> Result<(), PolicyError> {
@@ -369,7 +369,7 @@ async fn take_back(
 }
 
 /// Whether a table was in use for too long. The lock of [`lock`] has an error of its own.
-fn waited_for_table(error: &PolicyError) -> bool {
+pub(super) fn waited_for_table(error: &PolicyError) -> bool {
     let unavailable = SqlState::LOCK_NOT_AVAILABLE;
     match error {
         PolicyError::Statement(error) => error.sqlstate == unavailable.code(),

@@ -68,6 +68,18 @@ impl SqlSource {
         &self.dir
     }
 
+    /// Every file of the project with its text, in the order in which they are applied.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read.
+    pub fn texts(&self) -> Result<Vec<(PathBuf, String)>, PolicyError> {
+        let set = self.read()?;
+        let migrations = set.migrations.into_iter().flatten();
+        let repeatable = set.repeatable.into_iter().flat_map(|set| set.files);
+        Ok(migrations.chain(repeatable).map(|file| (file.path, file.text)).collect())
+    }
+
     pub(super) fn schemas(&self) -> Option<&[String]> {
         self.schemas.as_deref()
     }

@@ -13,6 +13,7 @@ mod hostile;
 mod http_behaviour;
 mod identity;
 mod issuers;
+mod lint;
 mod login_roles;
 mod mapped_roles;
 mod pg_session_jwt;

@@ -55,8 +55,16 @@ impl Output {
             _ => report.summary(),
         };
         line(format_args!("{} {what}: {outcome} {took}", self.paint(GOOD, "✓")));
-        for warning in &report.warnings {
-            line(format_args!("{} {warning}", self.paint(WORTH_A_LOOK, "!")));
+        if report.applied != Some(Cause::First) {
+            for change in &report.changes {
+                line(format_args!("    {}", self.paint(DIM, change)));
+            }
+        }
+        let findings = applied.findings.iter().flatten();
+        // The linter says the same with more words, where it could look.
+        let warnings = report.warnings.iter().filter(|_| applied.findings.is_none());
+        for text in warnings.chain(findings) {
+            line(format_args!("{} {text}", self.paint(WORTH_A_LOOK, "!")));
         }
     }
 

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tokio_postgres::Client;
+
+use crate::lint::{self, Level};
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
 use crate::policy::{self, Options, PolicyError, Report, Signature, SqlSource};
@@ -30,6 +33,8 @@ pub struct Project {
 pub struct Applied {
     /// What has changed.
     pub report: Report,
+    /// What the linter says of the result: errors and warnings, one line each. None: it could not look.
+    pub findings: Option<Vec<String>>,
     /// From connecting to commit.
     pub took: Duration,
 }
@@ -57,7 +62,16 @@ impl Project {
         let signature = Signature { by: None, note: Some("rowgate dev") };
         let options = Options { signature, ..Options::default() };
         let report = policy::migrate(&mut client, &self.source, &options).await?;
-        Ok(Applied { report, took: began.elapsed() })
+        let took = began.elapsed();
+        Ok(Applied { report, findings: self.findings(&mut client).await, took })
+    }
+
+    /// The rules are live by now, so that what goes wrong here is no reason to say that they are not.
+    async fn findings(&self, client: &mut Client) -> Option<Vec<String>> {
+        let outcome = lint::run(client, &self.source, lint::Scope::Live).await.ok()?;
+        let worth_a_line =
+            outcome.findings().filter(|reported| reported.finding.rule.level > Level::Info);
+        Some(worth_a_line.map(lint::report::line).collect())
     }
 
     /// Changed files as a person names them: relative to the directory, a few at most.

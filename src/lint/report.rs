@@ -45,6 +45,17 @@ fn entry(reported: &Reported) -> String {
     text
 }
 
+/// A finding on one line: where, what, and by which rule.
+#[must_use]
+pub fn line(reported: &Reported) -> String {
+    let finding = &reported.finding;
+    let place = reported
+        .place
+        .as_ref()
+        .map_or(String::new(), |place| format!("{}:{}: ", place.path.display(), place.line));
+    format!("{place}{}: {} ({})", finding.object, finding.message, finding.rule.id)
+}
+
 /// How many there are of each level, in one line.
 #[must_use]
 pub fn summary(outcome: &Outcome) -> String {

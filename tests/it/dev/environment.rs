@@ -168,6 +168,12 @@ async fn edits_are_applied_at_once_and_mistakes_change_nothing() {
     assert!(told.contains(&format!("sql/policies/todos.sql:{line}: ")), "{told}");
     assert!(told.contains("polcy"), "{told}");
     assert!(!rows_of(&dev.select(None).await).is_empty(), "what was in force stays");
+
+    let anyones = "create policy anyones on todos for insert to authenticated with check (true);";
+    fs::write(&file, format!("{policies}\n{public}{anyones}\n")).unwrap();
+    dev.read_until("+ public.todos: anyones: insert to authenticated with check true");
+    let found = dev.read_until("RG-L010").pop().unwrap();
+    assert!(found.starts_with("! ") && found.contains("policies/todos.sql:"), "{found}");
     dev.stop();
 }
 

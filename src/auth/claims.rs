@@ -2,18 +2,17 @@
 //! let a claim's value into an error.
 
 mod for_database;
-mod purpose;
+mod object;
+pub(super) mod purpose;
 mod user;
 
-use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::error::AuthError;
 use crate::config::TokenRules;
+pub(super) use object::parse_object;
 
 /// For how many seconds a token without `exp`, where one is allowed, is believed before it is looked at
 /// again: what remembers it, and the seal, still need an end.
@@ -103,40 +102,6 @@ pub(super) fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<u64
 )]
 fn whole(seconds: f64) -> u64 {
     seconds as u64
-}
-
-/// One JSON object and nothing else, `None` if it is not that or repeats a member name at its top
-/// level (§4: two readers could take different values for the same claim).
-pub(super) fn parse_object(bytes: &[u8]) -> Option<Map<String, Value>> {
-    serde_json::from_slice::<DistinctMembers>(bytes).ok().map(|members| members.0)
-}
-
-struct DistinctMembers(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for DistinctMembers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(DistinctMembersVisitor).map(Self)
-    }
-}
-
-struct DistinctMembersVisitor;
-
-impl<'de> Visitor<'de> for DistinctMembersVisitor {
-    type Value = Map<String, Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut members = Map::new();
-        while let Some((name, value)) = access.next_entry()? {
-            if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("repeated member name"));
-            }
-        }
-        Ok(members)
-    }
 }
 
 #[cfg(test)]

@@ -141,6 +141,8 @@ async fn a_token_that_asks_for_a_role_gets_nothing() {
         json!({ "app_role": ["support", null] }),
         json!({ "app_role": [{ "role": "support" }] }),
         json!({ "app_role": "[\"support\"]" }),
+        json!({ "app_role": { "$serde_json::private::RawValue": "\"support\"" } }),
+        json!({ "realm_access": { "$serde_json::private::RawValue": "{\"roles\":[\"support\"]}" } }),
         json!({ "realm_access": ["support"] }),
         json!({ "realm_access": { "roles": { "support": 1 } } }),
         json!({ "realm_access.roles": ["support"] }),

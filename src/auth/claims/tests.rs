@@ -163,11 +163,34 @@ fn size_counts_after_escaping() {
 #[test]
 fn objects_repeat_no_name() {
     assert!(parse_object(br#"{"a":1,"b":{"a":2}}"#).is_some());
+    assert!(parse_object(br#"{"b":{"a":1,"a":1}}"#).is_none());
+    assert!(parse_object(br#"{"b":[{"a":1,"\u0061":1}]}"#).is_none());
     assert!(parse_object(br#"{"a":1,"a":1}"#).is_none());
     assert!(parse_object(br#"{"a":1,"\u0061":1}"#).is_none());
     assert!(parse_object(br#"{"a":1} x"#).is_none());
     assert!(parse_object(br#"{"a":"\ud800"}"#).is_none());
     assert!(parse_object(b"[]").is_none());
+}
+
+/// `serde_json` would take the text in the member for the value itself.
+#[test]
+fn no_name_in_the_claims_turns_text_into_something_else() {
+    let text = r#"["support"]"#;
+    for name in ["$serde_json::private::RawValue", "$serde_json::private::Number"] {
+        let claims = json!({ "roles": { name: text }, "list": [{ name: "{}" }], name: "1" });
+        let parsed = parse_object(claims.to_string().as_bytes());
+        assert_eq!(parsed.map(Value::Object), Some(claims));
+    }
+}
+
+#[test]
+fn values_are_read_as_they_are_written() {
+    let text = r#"{"a":[null,true,0,-1,18446744073709551615,1.5,"\ud83d\ude00",[],{}]}"#;
+    let parsed = parse_object(text.as_bytes()).map(Value::Object);
+    assert_eq!(parsed, serde_json::from_str(text).ok());
+    assert!(parse_object(br#"{"a":1e999}"#).is_none());
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
+    assert!(parse_object(deep.as_bytes()).is_none(), "no end to the stack is reached");
 }
 
 proptest! {

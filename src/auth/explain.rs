@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::bearer::RawToken;
-use super::claims::{ClaimRules, date};
+use super::claims::{ClaimRules, date, purpose};
 use super::issuer::Issuer;
 use super::token::{Header, UnverifiedToken};
 use super::{Authenticator, unix_now};
@@ -93,18 +93,19 @@ fn dates(claims: &Map<String, Value>, rules: &ClaimRules) -> Vec<String> {
 
 /// What is configured, and whether the token has it.
 fn demands(claims: &Map<String, Value>, rules: &ClaimRules) -> Vec<String> {
-    let lists = [
-        ("aud", &rules.audiences),
-        ("azp", &rules.token.authorized_parties),
-        ("client_id", &rules.token.client_ids),
+    // `azp` and `client_id` are one text each, and `aud` may be several.
+    let lists: [(_, _, fn(Option<&Value>, &[String]) -> bool); 3] = [
+        ("aud", &rules.audiences, purpose::names_audience),
+        ("azp", &rules.token.authorized_parties, purpose::is_one_of),
+        ("client_id", &rules.token.client_ids, purpose::is_one_of),
     ];
     let mut lines: Vec<String> = lists
         .into_iter()
-        .filter(|(_, accepted)| !accepted.is_empty())
-        .map(|(name, accepted)| {
+        .filter(|(_, accepted, _)| !accepted.is_empty())
+        .map(|(name, accepted, is_good)| {
             let standing = match claims.get(name) {
                 None => "has none",
-                Some(found) if names_one(found, accepted) => "has one of them",
+                found if is_good(found, accepted) => "has one of them",
                 Some(_) => "has another",
             };
             format!("its `{name}` must be one of {}: it {standing}", accepted.join(", "))
@@ -112,16 +113,12 @@ fn demands(claims: &Map<String, Value>, rules: &ClaimRules) -> Vec<String> {
         .collect();
     let required = rules.token.required_claims.iter();
     lines.extend(required.map(|claim| {
-        let standing = if claims.contains_key(&claim.name) { "there" } else { "missing" };
+        let standing = match claims.get(&claim.name) {
+            None => "missing",
+            Some(value) if purpose::is_exactly(value, claim) => "there",
+            Some(_) => "another",
+        };
         format!("it must have `{}` with the value {:?}: it is {standing}", claim.name, claim.value)
     }));
     lines
-}
-
-fn names_one(found: &Value, accepted: &[String]) -> bool {
-    let is_accepted = |value: &Value| accepted.iter().any(|name| value == name);
-    match found {
-        Value::Array(values) => values.iter().any(is_accepted),
-        value => is_accepted(value),
-    }
 }

@@ -17,8 +17,9 @@ pub(super) fn check(claims: &Map<String, Value>, rules: &ClaimRules) -> Result<(
             });
         }
     }
-    if !rules.audiences.is_empty() {
-        check_audience(claims.get("aud"), &rules.audiences)?;
+    let audiences = &rules.audiences;
+    if !audiences.is_empty() && !names_audience(claims.get("aud"), audiences) {
+        return Err(AuthError::Audience);
     }
     if !is_one_of(claims.get("azp"), &rules.token.authorized_parties) {
         return Err(AuthError::AuthorizedParty);
@@ -30,21 +31,20 @@ pub(super) fn check(claims: &Map<String, Value>, rules: &ClaimRules) -> Result<(
 }
 
 /// §4.1.3: one string, or an array of strings.
-fn check_audience(audience: Option<&Value>, accepted: &[String]) -> Result<(), AuthError> {
+pub(in crate::auth) fn names_audience(audience: Option<&Value>, accepted: &[String]) -> bool {
     let is_accepted = |name: &str| accepted.iter().any(|accepted| accepted == name);
-    let named = match audience {
+    match audience {
         Some(Value::String(name)) => is_accepted(name),
         Some(Value::Array(names)) => {
             names.iter().all(Value::is_string)
                 && names.iter().filter_map(Value::as_str).any(is_accepted)
         }
         _ => false,
-    };
-    if named { Ok(()) } else { Err(AuthError::Audience) }
+    }
 }
 
 /// A string that is accepted; anything, if nothing is configured.
-fn is_one_of(claim: Option<&Value>, accepted: &[String]) -> bool {
+pub(in crate::auth) fn is_one_of(claim: Option<&Value>, accepted: &[String]) -> bool {
     accepted.is_empty()
         || claim
             .and_then(Value::as_str)
@@ -52,7 +52,7 @@ fn is_one_of(claim: Option<&Value>, accepted: &[String]) -> bool {
 }
 
 /// Numbers and truth values are compared as JSON writes them; null, lists and objects equal nothing.
-fn is_exactly(value: &Value, required: &RequiredClaim) -> bool {
+pub(in crate::auth) fn is_exactly(value: &Value, required: &RequiredClaim) -> bool {
     match value {
         Value::String(text) => *text == required.value,
         Value::Bool(flag) => flag.to_string() == required.value,

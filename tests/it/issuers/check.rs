@@ -113,6 +113,12 @@ async fn what_a_token_would_do_is_explained_without_its_values() {
     has(&said, "not accepted");
     has(&said, "(RG4018)");
 
+    let claims = "authorized_parties = ['web']\nrequired_claims = ['use=access']\n";
+    let of_another = token().claim("azp", ["web"]).claim("use", "id").sign();
+    let said = said_of(&of_another, &format!("{toml}{claims}")).await;
+    has(&said, "its `azp` must be one of web: it has another");
+    has(&said, "with the value \"access\": it is another");
+
     let said = said_of(&token().kid("k-9").sign(), &toml).await;
     has(&said, "the key \"k-9\": the issuer publishes no such key now");
     has(&said, "(RG4014)");

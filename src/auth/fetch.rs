@@ -173,13 +173,20 @@ pub fn check_url(url: &str) -> Result<Uri, String> {
         "https" => {}
         "http" if is_loopback(&parsed) => {}
         "http" => {
-            return Err(format!(
-                "{url} must start with https:// (http:// is allowed for loopback hosts only)"
-            ));
+            // The URL is not repeated: its query may hold an API key, and an issuer's document may
+            // name one of any length.
+            return Err(
+                "it must start with https:// (http:// is allowed for loopback hosts only)".into()
+            );
         }
         scheme => return Err(format!("expected https://, found {scheme}:")),
     }
     parsed.as_str().parse().map_err(|error| format!("it is not a URL to fetch ({error})"))
+}
+
+/// Whether what is fetched from this URL comes from this machine itself, as far as its name says.
+pub(super) fn is_of_this_machine(uri: &Uri) -> bool {
+    Url::parse(&uri.to_string()).is_ok_and(|url| is_loopback(&url))
 }
 
 /// Whether fetching from this URL needs TLS.
@@ -281,6 +288,7 @@ mod tests {
             "http://localhost.example/jwks",
             "http://127.0.0.1.example/jwks",
             "https://user:secret@issuer.example/jwks",
+            "http://issuer.example/jwks?apikey=secret",
             "http://127.0.0.1@issuer.example/jwks",
             "file:///etc/keys.json",
             "issuer.example/jwks",

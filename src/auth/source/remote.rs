@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::{Obtained, Source, SourceError, usable};
-use crate::auth::fetch::{FetchError, Fetcher, check_url, needs_tls, shown};
+use crate::auth::fetch::{FetchError, Fetcher, check_url, is_of_this_machine, needs_tls, shown};
 use crate::auth::pace;
 
 /// Limit on one round: the discovery document, if it is needed, and the keys.
@@ -154,8 +154,12 @@ impl Discovery {
             Err(reason) => return Err(SourceError::KeysElsewhere { place, reason }),
         };
         if needs_tls(&self.document) && !needs_tls(&keys) {
-            // A document from the network has no say over what this machine serves.
             let reason = "expected https://, as of the document itself".to_owned();
+            return Err(SourceError::KeysElsewhere { place, reason });
+        }
+        if is_of_this_machine(&keys) && !is_of_this_machine(&self.document) {
+            // A document from the network has no say over what this machine serves.
+            let reason = "it leads to this machine, and the document is from another".to_owned();
             return Err(SourceError::KeysElsewhere { place, reason });
         }
         Ok(keys)
@@ -236,6 +240,9 @@ mod tests {
         for (issuer, jwks_uri) in [
             (far, "http://a.example/jwks"),
             (far, "http://127.0.0.1/jwks"),
+            (far, "https://127.0.0.1:8443/jwks"),
+            (far, "https://localhost/jwks"),
+            (far, "https://[::1]/jwks"),
             (far, "file:///etc/jwks"),
             (far, "https://u:p@a.example/jwks"),
             (far, "/jwks"),

@@ -37,7 +37,8 @@ const FROM_THE_BEGINNING: &str = "0";
 ///
 /// Always at least one row: the first columns say which transactions the next reading begins with, and
 /// whether row-level security hides the table from this login. A row counts for ten minutes longer than it
-/// says: tokens do, by the clocks' difference and the leeway (5 minutes at most).
+/// says: tokens do, by the clocks' difference and the leeway (5 minutes at most). One that no longer counts
+/// is of interest only if it was changed just now: it may have counted before.
 const ROWS: &str = "\
     select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text as horizon, \
            pg_catalog.row_security_active('auth.revoked'::pg_catalog.regclass) \
@@ -53,7 +54,7 @@ const ROWS: &str = "\
     left join lateral ( \
       select * from auth.revoked as v \
        where v.changed_in >= $1::pg_catalog.text::pg_catalog.xid8 \
-         and v.expires_at > pg_catalog.now() - '10 minutes'::pg_catalog.interval \
+         and ($1 <> '0' or v.expires_at > pg_catalog.now() - '10 minutes'::pg_catalog.interval) \
        limit $2 \
     ) as r on true";
 

@@ -127,6 +127,24 @@ async fn plain_inserts_do_as_well_and_a_row_that_has_expired_does_not_count() {
     .await;
 }
 
+/// Twelve readings, until all is read anew, take longer here than anybody waits.
+#[tokio::test]
+async fn an_update_that_ends_a_row_in_the_past_is_noticed_like_any_other() {
+    let refresh = Duration::from_secs(2);
+    let gateway = TestGateway::with(|config| {
+        enable(config);
+        config.revocation.refresh = refresh;
+    })
+    .await;
+    assert!(refresh * 10 > PATIENCE);
+    let url = gateway.issuer.url().to_owned();
+    let token = gateway.issuer.token("alice").claim("jti", "t1").sign();
+    owner(&gateway.database, &format!("select auth.revoke_token('{url}', 't1')")).await;
+    until(&gateway, &token, 401).await;
+    owner(&gateway.database, "update auth.revoked set expires_at = now() - interval '1 day'").await;
+    until(&gateway, &token, 200).await;
+}
+
 /// A transaction with an older number that commits later must not be missed.
 #[tokio::test]
 async fn a_row_whose_transaction_lasted_over_many_readings_is_found() {

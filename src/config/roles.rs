@@ -106,7 +106,9 @@ fn login(
         }
         return Some(known.id);
     }
-    let others = [database.authenticated.user(), database.anonymous.user()];
+    // The first two are also what metrics and logs call the requests of those logins.
+    let (authenticated, anonymous) = (database.authenticated.user(), database.anonymous.user());
+    let others = ["authenticated", "anonymous", authenticated, anonymous];
     let is_owner = database.owner.as_ref().is_some_and(|owner| owner.user() == role);
     if others.contains(&role) || is_owner || slots::is_slot(role) {
         let complaint = format!("{role:?} is a login of another kind; a [[role]] has its own");

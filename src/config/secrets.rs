@@ -167,7 +167,15 @@ impl Reader<'_> {
             self.problem(found.origin, secret.key, None, complaint);
             return None;
         }
-        let shared = SharedSecret::new(found.text.into_bytes());
+        // A file's last line has an end, and so has many a variable that was made from one.
+        let text = found.text.trim();
+        if is_public_key(text) {
+            let complaint = "this is a key or a set of keys, not a secret: whoever knows it could sign; \
+                             give public keys with public_key_file, jwks_file or jwks_url";
+            self.problem(found.origin, secret.key, None, complaint);
+            return None;
+        }
+        let shared = SharedSecret::new(text);
         if shared.is_none() {
             let complaint = format!(
                 "the secret is too short: at least {} bytes are needed (RFC 7518 §3.2)",
@@ -247,6 +255,12 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// PEM, a JWK or a JWK set. Taken for a secret, a public key would let everybody sign who can read it.
+fn is_public_key(text: &str) -> bool {
+    let is_object = || serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok();
+    text.contains("-----BEGIN ") || is_object()
 }
 
 /// The keys in a file that `rowgate keys export` wrote, the best first.

@@ -19,6 +19,8 @@ pub(super) type Parsed<T> = Result<T, &'static str>;
 const LEAST_HEADER_BYTES: usize = 8 * 1024;
 /// More is not a difference between clocks but a longer life for stolen tokens.
 const MOST_LEEWAY: Duration = Duration::from_mins(5);
+/// A century: later times than so far ahead cannot be reckoned with everywhere.
+const MOST_DURATION: Duration = Duration::from_hours(24 * 36525);
 /// Letters and digits of a key id at most (the seal's format).
 const LONGEST_KEY_ID: usize = 16;
 
@@ -132,6 +134,7 @@ pub(super) fn duration(raw: &Raw) -> Parsed<Duration> {
     const EXPECTED: &str =
         "expected a number above 0 and a unit (ms, s, m, h), such as 30s, 500ms or 5m";
     match any_duration(raw) {
+        Some(duration) if duration > MOST_DURATION => Err("expected a century (876600h) at most"),
         Some(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(EXPECTED),
     }

@@ -195,6 +195,10 @@ fn durations_and_sizes_have_units() {
     assert_eq!(config.limits.answer_bytes, 2 << 30);
     assert_eq!(config.limits.header_bytes, 16 << 10);
     assert_eq!(config.database.max_lifetime, Duration::from_hours(2));
+    let kept = |kept| Sources::minimal().variable("ROWGATE_ISSUER_KEYS_KEPT", kept);
+    assert_eq!(kept("876600h").config().auth.issuers[0].keys.kept.as_secs(), 876_600 * 3600);
+    let error = kept("18446744073709551615s").error();
+    assert!(error.contains("at most"), "{error}");
 }
 
 #[test]
@@ -423,6 +427,8 @@ fn a_shared_secret_comes_from_a_file_or_the_environment_and_never_shows() {
         secret(Sources::minimal().variable("ROWGATE_ISSUER_SECRET", SECRET).config()),
         SECRET
     );
+    let with_end = Sources::minimal().variable("ROWGATE_ISSUER_SECRET", &format!(" {SECRET}\n"));
+    assert_eq!(secret(with_end.config()), SECRET, "white space around it does not count");
     let sources = Sources::minimal().without("ROWGATE_ISSUER_URL").file(
         "[[issuer]]\nurl = 'https://a.example'\nsecret_file = 'secret'\n\
          [[issuer]]\nurl = 'https://b.example'",
@@ -447,6 +453,15 @@ fn a_shared_secret_and_public_keys_are_never_mixed() {
             .variable("ROWGATE_ISSUER_ALGORITHMS", algorithms)
     };
     assert!(with("planted", "HS256").error().contains("too short"));
+    assert!(with(&format!("planted{}", " ".repeat(32)), "HS256").error().contains("too short"));
+    for public in [
+        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----",
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+    ] {
+        let error = with(public, "HS256").error();
+        assert!(error.contains("whoever knows it could sign"), "{error}");
+    }
+    with("{not an object, but a secret all the same}", "HS256").config();
     assert!(with(SECRET, "HS256,RS256").error().contains("needs public keys"));
     assert!(with(SECRET, "HS512").error().contains("shorter than the hash"));
     let long = SECRET.repeat(2);
@@ -556,6 +571,15 @@ fn unusable_roles_are_refused() {
         let file = ROLE.replace("support_agent", role);
         refused(&format!("{file}url = 'postgresql://{role}@db/app'"), "login of another kind");
     }
+    let elsewhere = Sources::minimal()
+        .without("ROWGATE_ISSUER_URL")
+        .variable("DATABASE_AUTHENTICATED_URL", "postgresql://app_user@db/app")
+        .file(&format!(
+            "[[issuer]]\nurl = 'https://a.example'\n{}url = 'postgresql://authenticated@db/app'",
+            ROLE.replace("support_agent", "authenticated")
+        ))
+        .error();
+    assert!(elsewhere.contains("login of another kind"), "{elsewhere}");
     refused(&ROLE.replace("support_agent", "Robert; drop"), "small letters");
     refused(&ROLE.replace("'app_role'", "[]"), "role.claim");
     refused(&ROLE.replace("'support'", "7"), "role.value");

@@ -19,6 +19,9 @@ pub use standing::Standing;
 /// Objects that a complaint names at most.
 const NAMED_OBJECTS: i64 = 3;
 
+/// Its members read `auth.revoked`.
+const REVOCATION_READERS: &str = "rowgate_revocations";
+
 /// Makes sure that nobody's operators, functions or relations stand in for the catalogue's.
 /// In a transaction that leaves no setting behind: the backend may be another client's next.
 const BEGIN: &str = "begin read only; set local search_path to pg_catalog, pg_temp";
@@ -165,6 +168,7 @@ async fn examine(
     report.faults = roles.iter().flat_map(|row| faults(login, row)).collect();
     let privileges = client.query_typed_one(PRIVILEGES, &[(name, Type::TEXT)]).await?;
     report.warnings = warnings(name, privileges.get(0), privileges.get(1));
+    report.warnings.extend(roles.iter().filter_map(|row| revocation_reader(login, row)));
     for row in client.query_typed(SETTINGS, &[(name, Type::TEXT)]).await? {
         note_setting(&mut report, login, row.get(0));
     }
@@ -185,6 +189,18 @@ fn note_setting(report: &mut RoleReport, login: &Login, entry: &str) {
             .faults
             .push(own_fault(&login.name, Power::Setting { name: setting.to_owned(), harm })),
     }
+}
+
+/// Not harmful to anybody's rows, but what the list says is nobody's business who sends requests.
+fn revocation_reader(login: &Login, row: &Row) -> Option<String> {
+    let (login, holder, through) =
+        (&login.name, row.get::<_, &str>("name"), row.get::<_, &str>("through"));
+    (holder == REVOCATION_READERS && !through.is_empty()).then(|| {
+        format!(
+            "role {login:?} is a member of {holder:?}, so that every caller can read who was revoked; \
+             revoke {through} from {login}"
+        )
+    })
 }
 
 fn own_fault(login: &str, power: Power) -> Fault {

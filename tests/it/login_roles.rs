@@ -155,6 +155,26 @@ async fn names_that_hide_the_catalogue_deceive_nobody() {
 }
 
 #[tokio::test]
+async fn callers_who_could_read_what_was_revoked_are_a_warning() {
+    let login = Login::with("").await;
+    let told = async || {
+        let report = login.report(&login.role).await;
+        assert_eq!(report.faults, []);
+        report.warnings.iter().any(|text| text.contains("read who was revoked"))
+    };
+    assert!(!told().await);
+    // Roles belong to the cluster, where another test may be making this one.
+    login
+        .run(
+            "do $$ begin create role rowgate_revocations nologin; exception \
+             when duplicate_object or unique_violation then null; end $$; \
+             create role {other}; grant rowgate_revocations to {other}; grant {other} to {role}",
+        )
+        .await;
+    assert!(told().await);
+}
+
+#[tokio::test]
 async fn room_that_callers_do_not_need_is_a_warning() {
     let login = Login::with("").await;
     login.run("grant create on schema public to {role}").await;

@@ -91,10 +91,13 @@ fn dates(claims: &Map<String, Value>, rules: &ClaimRules) -> Vec<String> {
         .collect()
 }
 
+/// Whether a claim is, or names, one of those that are accepted.
+type Accepts = fn(Option<&Value>, &[String]) -> bool;
+
 /// What is configured, and whether the token has it.
 fn demands(claims: &Map<String, Value>, rules: &ClaimRules) -> Vec<String> {
     // `azp` and `client_id` are one text each, and `aud` may be several.
-    let lists: [(_, _, fn(Option<&Value>, &[String]) -> bool); 3] = [
+    let lists: [(_, _, Accepts); 3] = [
         ("aud", &rules.audiences, purpose::names_audience),
         ("azp", &rules.token.authorized_parties, purpose::is_one_of),
         ("client_id", &rules.token.client_ids, purpose::is_one_of),

@@ -10,7 +10,8 @@
 //! 6. [`error`] maps every failure to a status, a code and a message; [`observe`] to logs and metrics.
 //!
 //! Beside that path: [`config`], the command line ([`cli`]), SQL files ([`policy`]), what they
-//! amount to ([`show`]), what is wrong with it ([`lint`]), and the development environment ([`dev`]).
+//! amount to ([`show`]) and do to one statement ([`explain`]), what is wrong with it ([`lint`]), and the
+//! development environment ([`dev`]).
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, clippy::pedantic)]
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod error;
+pub mod explain;
 pub mod harden;
 pub mod http;
 pub mod json;

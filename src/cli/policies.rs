@@ -1,6 +1,7 @@
 //! `rowgate policies …`: grants and policies, kept in SQL files.
 
 mod apply;
+mod explain;
 mod history;
 pub(super) mod lint;
 mod plan;
@@ -25,6 +26,7 @@ pub enum Command {
     Rollback(rollback::Args),
     Show(show::Args),
     Lint(lint::Args),
+    Explain(explain::Args),
 }
 
 /// Which files, for every command that reads them.
@@ -81,6 +83,7 @@ pub async fn run(command: Command, owner: &ConnectUrl) -> Result<(), Failure> {
         Command::Rollback(args) => rollback::run(args, owner).await,
         Command::Show(args) => show::run(args, owner).await,
         Command::Lint(args) => lint::run(args, owner).await,
+        Command::Explain(args) => explain::run(args, owner).await,
     }
 }
 

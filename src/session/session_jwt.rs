@@ -78,7 +78,17 @@ pub struct NoObject;
 
 /// A JWT of `identity`'s claims, for one use on the connection whose key it is.
 pub fn sign(identity: &Identity, key: &mut SessionKey) -> Result<String, NoObject> {
-    let payload = payload(Sealer::claims(identity), key.next_number(), seal::expiry(identity))?;
+    sign_text(Sealer::claims(identity), seal::expiry(identity), key)
+}
+
+/// As [`sign`] for claims that no token says: for the owner of the database, who tries his policies. Must
+/// not be reached by a request.
+pub(crate) fn sign_text(
+    claims: &str,
+    expires: u64,
+    key: &mut SessionKey,
+) -> Result<String, NoObject> {
+    let payload = payload(claims, key.next_number(), expires)?;
     let mut jwt = String::with_capacity(HEADER.len() + payload.len() * 4 / 3 + SIGNATURE_ROOM);
     jwt.push_str(HEADER);
     URL_SAFE_NO_PAD.encode_string(payload, &mut jwt);

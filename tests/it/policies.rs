@@ -1,6 +1,7 @@
 //! A DBA's files and a database: what is applied, what is refused, and what is left alone.
 
 mod concurrency;
+mod explain;
 mod migrations;
 mod plan;
 mod refusals;

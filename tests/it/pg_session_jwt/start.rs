@@ -177,3 +177,19 @@ async fn migrate_says_what_it_cannot_do_beside_the_extension() {
     superuser.batch_execute("drop function auth.other()").await.unwrap();
     policy::migrate(&mut owner, &project(), &policy::Options::default()).await.unwrap();
 }
+
+/// The claims are signed with a key of that connection's own, as for a request.
+#[tokio::test]
+async fn policies_explain_makes_the_extension_believe_its_claims() {
+    let database = migrated().await;
+    let rows = "insert into todos (user_id, task) values ('alice', 'write'), ('bob', 'cook')";
+    database.superuser().await.batch_execute(rows).await.unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rowgate"));
+    command.args(["policies", "explain", "--as", "alice", "select task from todos"]);
+    command.current_dir(std::env::temp_dir()).env_clear().env("DATABASE_URL", &database.owner_url);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("Runs: 1 row"), "{printed}");
+    assert!(printed.contains("they saw auth.user_id() = 'alice'"), "{printed}");
+}

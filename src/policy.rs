@@ -99,7 +99,7 @@ pub async fn plan(
     Ok(apply::run(client, apply::Work::Policies(source), &options).await?.plan)
 }
 
-/// What a [`rehearse`] puts into its transaction.
+/// What a [`rehearse_in`] puts into its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Nothing: the database as it is.
@@ -115,7 +115,7 @@ pub enum Stage {
 /// # Errors
 ///
 /// As [`migrate`]. The transaction is of no use then.
-pub async fn rehearse(
+pub async fn rehearse_in(
     transaction: &Transaction<'_>,
     source: &SqlSource,
     stage: Stage,

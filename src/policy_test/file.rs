@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use pg_query::NodeEnum;
-use serde_json::{Map, Value};
 
 use super::expectation::{Expectation, Table};
+use crate::explain::Caller;
 use crate::policy::split::{self, Comment};
 use crate::policy::{PolicyError, read_other};
 
@@ -33,15 +33,6 @@ pub(super) struct Test {
     /// Whether the statement says in which order its rows come.
     pub is_ordered: bool,
     pub expected: Vec<Expectation>,
-}
-
-/// Who asks.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Caller {
-    /// Without a token.
-    Anonymous,
-    /// With these claims.
-    Claims(Map<String, Value>),
 }
 
 /// Why a test file cannot be used.
@@ -207,7 +198,7 @@ impl<'a> Reader<'a> {
         let mut callers = 0;
         for section in sections {
             match section.word {
-                "as" => test.caller = Caller::Claims(claims(section)?),
+                "as" => test.caller = caller(section)?,
                 "role" => test.role = Some(section.argument.to_owned()),
                 "test" | "given" | "anonymous" => {}
                 _ => {
@@ -330,16 +321,8 @@ fn directive<'a>(
     Ok(None)
 }
 
-fn claims(section: &Section<'_>) -> Result<Map<String, Value>, Wrong> {
-    let text = section.argument;
-    if text.is_empty() {
-        return Err((section.line, "`as` needs a user or claims".to_owned()));
-    }
-    if !text.starts_with('{') {
-        return Ok(Map::from_iter([("sub".to_owned(), Value::from(text))]));
-    }
-    serde_json::from_str(text)
-        .map_err(|error| (section.line, format!("the claims are no JSON object: {error}")))
+fn caller(section: &Section<'_>) -> Result<Caller, Wrong> {
+    Caller::parse(section.argument).map_err(|error| (section.line, error.to_string()))
 }
 
 fn sqlstate(section: &Section<'_>) -> Result<String, String> {
@@ -424,7 +407,7 @@ mod tests {
         let [first, second] = file.tests.as_slice() else { panic!("{:?}", file.tests) };
         assert_eq!((first.name.as_str(), first.line, first.is_ordered), ("one's own", 7, true));
         assert_eq!(first.statement, "select a, b from t order by a");
-        assert_eq!(first.caller, Caller::Claims(Map::from_iter([("sub".into(), "bob".into())])));
+        assert_eq!(first.caller, Caller::Claims(r#"{"sub":"bob"}"#.to_owned()));
         assert!(matches!(&first.expected[..], [Expectation::Returns(_)]));
         assert_eq!(
             (&second.caller, second.role.as_deref()),
@@ -466,7 +449,7 @@ mod tests {
             ("select 1;\n-- test: t\n".to_owned(), "t.sql:1: SQL that belongs to no test"),
             (
                 "-- test: t\n-- as: {\"sub\"}\nselect 1;\n-- rows: 1\n".to_owned(),
-                "t.sql:2: the claims are no JSON",
+                "t.sql:2: the claims are not a JSON",
             ),
         ] {
             let refused = parse(&text).unwrap_err();

@@ -2,14 +2,14 @@
 //! moves. All of it belongs to the transaction and goes with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::Path;
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::Transaction;
 
-use super::file::{Caller, Test};
+use super::file::Test;
 use crate::auth::Identity;
+use crate::explain::Caller;
 use crate::policy::{PolicyError, run_part};
 use crate::session::seal::{self, Sealer};
 
@@ -185,48 +185,14 @@ impl Ground {
 
     /// The claims as the database gets them, and their seal.
     fn sealed(&self, caller: &Caller) -> (String, String) {
-        let identity = Identity::Anonymous;
-        let claims = match caller {
-            Caller::Anonymous => Sealer::claims(&identity).to_owned(),
-            Caller::Claims(claims) => ascii(&serde_json::Value::Object(claims.clone()).to_string()),
-        };
+        let (claims, expires) = (caller.claims(), seal::expiry(&Identity::Anonymous));
         let mut seal = Vec::new();
-        self.sealer.seal_text(&claims, seal::expiry(&identity), self.pid, &mut seal);
-        (claims, String::from_utf8_lossy(&seal).into_owned())
+        self.sealer.seal_text(claims, expires, self.pid, &mut seal);
+        (claims.to_owned(), String::from_utf8_lossy(&seal).into_owned())
     }
 }
 
 /// The role that the statement of `test` runs as.
 pub(super) fn role_of(test: &Test) -> &str {
-    match (&test.role, &test.caller) {
-        (Some(role), _) => role,
-        (None, Caller::Anonymous) => "anonymous",
-        (None, Caller::Claims(_)) => "authenticated",
-    }
-}
-
-/// JSON with `\u` escapes for whatever is not ASCII, as the gateway writes it. Such characters stand in strings only.
-fn ascii(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for character in json.chars() {
-        if character.is_ascii() {
-            out.push(character);
-            continue;
-        }
-        let mut units = [0; 2];
-        for unit in character.encode_utf16(&mut units) {
-            // Writing into a String cannot fail.
-            let _ = write!(out, "\\u{unit:04x}");
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn claims_are_ascii_and_mean_the_same() {
-        let text = super::ascii(r#"{"sub":"añ\"😀"}"#);
-        assert_eq!(text, r#"{"sub":"a\u00f1\"\ud83d\ude00"}"#);
-    }
+    test.role.as_deref().unwrap_or_else(|| test.caller.usual_role())
 }

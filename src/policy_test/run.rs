@@ -95,7 +95,7 @@ async fn attempt(
     let wait = format!("set local lock_timeout = {}", settings.patience.as_millis());
     transaction.batch_execute(&wait).await.map_err(PolicyError::database("setting a timeout"))?;
     ground::become_able(&transaction, &roles).await?;
-    policy::rehearse(&transaction, source, settings.stage).await?;
+    policy::rehearse_in(&transaction, source, settings.stage).await?;
     let ground = Ground::prepare(&transaction, sealer, &roles).await?;
 
     let (mutants, equivalent) = if settings.coverage || settings.mutate {

@@ -10,8 +10,8 @@
 //! 6. [`error`] maps every failure to a status, a code and a message; [`observe`] to logs and metrics.
 //!
 //! Beside that path: [`config`], the command line ([`cli`]), SQL files ([`policy`]), what they
-//! amount to ([`show`]) and do to one statement ([`explain`]), what is wrong with it ([`lint`]), and the
-//! development environment ([`dev`]).
+//! amount to ([`show`]) and do to one statement ([`explain`]), what is wrong with it ([`lint`]), tests of it
+//! ([`policy_test`]), and the development environment ([`dev`]).
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, clippy::pedantic)]
@@ -32,6 +32,7 @@ pub mod observe;
 pub mod pg;
 pub mod places;
 pub mod policy;
+pub mod policy_test;
 pub mod server;
 pub mod session;
 pub mod show;

@@ -30,9 +30,10 @@ mod source;
 pub mod split;
 mod state;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 pub use apply::{OnDrift, Options};
 pub use embedded::templates;
@@ -96,6 +97,56 @@ pub async fn plan(
         return Ok(Plan { pending_migrations: outcome.report.migrations, ..outcome.plan });
     }
     Ok(apply::run(client, apply::Work::Policies(source), &options).await?.plan)
+}
+
+/// What a [`rehearse_in`] puts into its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing: the database as it is.
+    AsItIs,
+    /// The grants and policies of the files.
+    Policies,
+    /// The same after the migrations that have not run yet.
+    Everything,
+}
+
+/// Brings the database to its files inside `transaction`, which the caller must roll back.
+///
+/// # Errors
+///
+/// As [`migrate`]. The transaction is of no use then.
+pub async fn rehearse_in(
+    transaction: &Transaction<'_>,
+    source: &SqlSource,
+    stage: Stage,
+) -> Result<(), PolicyError> {
+    let work = match stage {
+        Stage::AsItIs => return apply::stand_still(transaction).await,
+        Stage::Policies => apply::Work::Policies(source),
+        Stage::Everything => apply::Work::Everything(source),
+    };
+    let options = Options { is_rehearsal: true, ..Options::default() };
+    apply::carry_out(transaction, work, &options).await.map(drop)
+}
+
+/// Runs `sql` as a part of the file at `path`: in a `do` block for each statement, so that none can begin or end a
+/// transaction. Text outside of the part is blank, so that lines count as in the file.
+///
+/// # Errors
+///
+/// The first statement that the server refuses, with its line.
+pub(crate) async fn run_part(
+    transaction: &Transaction<'_>,
+    path: &Path,
+    sql: &str,
+) -> Result<(), PolicyError> {
+    let file = source::SqlFile::checked(path.to_owned(), sql.to_owned())?;
+    run::file(transaction, &file, run::Mode::Confined).await
+}
+
+/// The text and name of each file in a directory of SQL that is neither applied nor kept, in the order of names.
+pub(crate) fn read_other(dir: &Path) -> Result<Vec<(PathBuf, String)>, PolicyError> {
+    source::other(dir)
 }
 
 /// Applies the grants and policies of an earlier version again, as a new version.

@@ -16,6 +16,12 @@ pub use markdown::document as markdown;
 pub use matrix::{Access, Cell, Command, Matrix, Policy, Relation, RelationKind, WayAround};
 pub use terminal::Terminal;
 
+/// Whether an expression lets exactly those rows through whose column holds the caller's id: none for a caller without
+/// one. False wherever that is not certain.
+pub(crate) fn is_own_rows(expression: &str) -> bool {
+    expression::meaning(expression) == expression::Meaning::Own
+}
+
 /// Names inside expressions are printed with their schemas where these are not obvious.
 const SETTINGS: &str = "set local search_path to public, pg_catalog";
 

@@ -11,7 +11,7 @@ use crate::policy;
 
 /// Write a new project
 ///
-/// Writes sql/ (migrations, grants and policies of a small sample application, to be replaced by
+/// Writes sql/ (migrations, grants, policies and tests of a small sample application, to be replaced by
 /// yours), rowgate.toml (every setting with its default, explained) and .gitignore. Nothing that
 /// exists is overwritten: if one of the files is there already, none is written.
 #[derive(Debug, clap::Args)]

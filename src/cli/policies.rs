@@ -7,6 +7,7 @@ pub(super) mod lint;
 mod plan;
 mod rollback;
 mod show;
+mod test;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ pub enum Command {
     Show(show::Args),
     Lint(lint::Args),
     Explain(explain::Args),
+    Test(test::Args),
 }
 
 /// Which files, for every command that reads them.
@@ -84,6 +86,7 @@ pub async fn run(command: Command, owner: &ConnectUrl) -> Result<(), Failure> {
         Command::Show(args) => show::run(args, owner).await,
         Command::Lint(args) => lint::run(args, owner).await,
         Command::Explain(args) => explain::run(args, owner).await,
+        Command::Test(args) => test::run(args, owner).await,
     }
 }
 

@@ -46,7 +46,7 @@ impl Caller {
     }
 
     /// What is sealed.
-    pub(super) fn claims(&self) -> &str {
+    pub(crate) fn claims(&self) -> &str {
         match self {
             Self::Claims(text) => text,
             Self::Anonymous => Sealer::claims(&Identity::Anonymous),

@@ -120,6 +120,24 @@ async fn once(
     work: Work<'_>,
     options: &Options<'_>,
 ) -> Result<Outcome, PolicyError> {
+    let transaction =
+        client.transaction().await.map_err(PolicyError::database("beginning a transaction"))?;
+    let outcome = carry_out(&transaction, work, options).await?;
+    let ended = if options.is_rehearsal {
+        transaction.rollback().await
+    } else {
+        transaction.commit().await
+    };
+    ended.map_err(PolicyError::database("the commit"))?;
+    Ok(outcome)
+}
+
+/// Does the work inside a transaction, and leaves it to the caller to end that.
+pub(super) async fn carry_out(
+    transaction: &Transaction<'_>,
+    work: Work<'_>,
+    options: &Options<'_>,
+) -> Result<Outcome, PolicyError> {
     // Files are read before the lock is taken, and a bad name is found before anything is done.
     let (source, migrations, set) = match work {
         Work::Everything(source) => {
@@ -130,36 +148,34 @@ async fn once(
         Work::Policies(source) => (Some(source), None, Some(source.read_repeatable()?)),
         Work::Version(_) => (None, None, None),
     };
-    let transaction =
-        client.transaction().await.map_err(PolicyError::database("beginning a transaction"))?;
-    lock(&transaction).await?;
+    lock(transaction).await?;
     let mut outcome = Outcome::default();
-    let extension = session_jwt::installed(&transaction).await?;
+    let extension = session_jwt::installed(transaction).await?;
     if migrations.is_some() {
-        prepare(&transaction).await?;
-    } else if !is_migrated(&transaction).await? {
+        prepare(transaction).await?;
+    } else if !is_migrated(transaction).await? {
         return Err(PolicyError::NotMigrated);
     }
-    record::prepare(&transaction).await?;
-    foreign::prepare(&transaction).await?;
+    record::prepare(transaction).await?;
+    foreign::prepare(transaction).await?;
     if let (Some(files), Some(source)) = (migrations, source) {
         outcome.report.migrations =
-            versioned(&transaction, source, &files, extension.is_some()).await?;
+            versioned(transaction, source, &files, extension.is_some()).await?;
     }
     if let (Work::Policies(source), true) = (work, options.is_rehearsal) {
         let files = source.read_migrations()?;
-        outcome.plan.pending_migrations = history::pending(&transaction, &files).await?;
+        outcome.plan.pending_migrations = history::pending(transaction, &files).await?;
     }
     let (set, wanted) = match work {
         Work::Version(version) => {
-            (Some(record::files(&transaction, version).await?), Some(Cause::RolledBack))
+            (Some(record::files(transaction, version).await?), Some(Cause::RolledBack))
         }
         _ => (set, None),
     };
     if let Some(set) = set {
         let schemas = source.and_then(SqlSource::schemas);
         let pending = outcome.plan.pending_migrations.clone();
-        let applied = repeatable(&transaction, schemas, &set, wanted, options, &mut outcome).await;
+        let applied = repeatable(transaction, schemas, &set, wanted, options, &mut outcome).await;
         applied.map_err(|error| {
             if pending.is_empty() {
                 return error;
@@ -168,13 +184,13 @@ async fn once(
         })?;
     }
     outcome.report.warnings.extend(extension.as_deref().map(session_jwt::note));
-    let ended = if options.is_rehearsal {
-        transaction.rollback().await
-    } else {
-        transaction.commit().await
-    };
-    ended.map_err(PolicyError::database("the commit"))?;
     Ok(outcome)
+}
+
+/// Looks at a database as it is, under the same lock and settings.
+pub(super) async fn stand_still(transaction: &Transaction<'_>) -> Result<(), PolicyError> {
+    lock(transaction).await?;
+    if is_migrated(transaction).await? { Ok(()) } else { Err(PolicyError::NotMigrated) }
 }
 
 /// Every apply, the newest first.
@@ -366,6 +382,11 @@ pub(super) async fn take_back(
     let statements: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
     let outcome = transaction.batch_execute(&statements.join(";\n")).await;
     outcome.map_err(PolicyError::database(DOING))
+}
+
+/// Whether trying again in a moment may help: a table was in use, or another database's roles were changing.
+pub(super) fn is_passing(error: &PolicyError) -> bool {
+    waited_for_table(error) || is_collision(error)
 }
 
 /// Whether a table was in use for too long. The lock of [`lock`] has an error of its own.

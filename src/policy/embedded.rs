@@ -54,14 +54,17 @@ static GRANTS: [DirEntry<'static>; 3] = [
 ];
 static POLICIES: [DirEntry<'static>; 2] =
     [entry(sql!("policies/todos.sql")), entry(sql!("policies/user_messages.sql"))];
-static PARTS: [DirEntry<'static>; 3] = [
+static TESTS: [DirEntry<'static>; 2] =
+    [entry(sql!("tests/todos.sql")), entry(sql!("tests/user_messages.sql"))];
+static PARTS: [DirEntry<'static>; 4] = [
     DirEntry::Dir(Dir::new("migrations", &MIGRATIONS)),
     DirEntry::Dir(Dir::new("grants", &GRANTS)),
     DirEntry::Dir(Dir::new("policies", &POLICIES)),
+    DirEntry::Dir(Dir::new("tests", &TESTS)),
 ];
 static TEMPLATES: Dir<'static> = Dir::new("", &PARTS);
 
-/// What a new project's `sql/` directory begins with: `migrations/`, `grants/` and `policies/` of the
+/// What a new project's `sql/` directory begins with: `migrations/`, `grants/`, `policies/` and `tests/` of the
 /// sample application.
 #[must_use]
 pub fn templates() -> &'static Dir<'static> {
@@ -85,7 +88,7 @@ mod tests {
 
     #[test]
     fn no_file_of_the_repository_is_left_out() {
-        for part in ["migrations", "grants", "policies"] {
+        for part in ["migrations", "grants", "policies", "tests"] {
             let dir = templates().dirs().find(|d| d.path() == Path::new(part)).unwrap();
             let embedded: BTreeSet<_> = dir.files().map(|f| f.path().to_owned()).collect();
             assert_eq!(embedded, on_disk(part));

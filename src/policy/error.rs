@@ -188,8 +188,13 @@ impl std::fmt::Display for StatementError {
 }
 
 impl PolicyError {
+    /// Whether trying again in a moment may help: a table was in use, or roles were changing.
+    pub(crate) fn is_passing(&self) -> bool {
+        super::apply::is_passing(self)
+    }
+
     /// For `map_err`: the server failed while `doing` something.
-    pub(super) fn database(doing: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
+    pub(crate) fn database(doing: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
         move |source| Self::Database { doing, source }
     }
 }

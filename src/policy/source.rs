@@ -238,6 +238,12 @@ fn migrations(dir: &Path) -> Result<Vec<SqlFile>, PolicyError> {
     Ok(found.into_iter().map(|(_, file)| file).collect())
 }
 
+/// Path and text of the files of a directory that is not applied.
+pub(super) fn other(dir: &Path) -> Result<Vec<(PathBuf, String)>, PolicyError> {
+    let read = |path: PathBuf| read_text(&path).map(|text| (path, text));
+    sql_files(dir, REPEATABLE_NAME)?.into_iter().map(read).collect()
+}
+
 /// The version in a migration's name; none if `refinery` would pass over the file or misread it.
 fn migration_version(path: &Path) -> Option<i32> {
     let stem = path.file_stem()?.to_str()?;

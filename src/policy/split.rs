@@ -25,15 +25,43 @@ const LEADING_WORDS: usize = 4;
 /// The statements of `sql` in order. Empty ones are left out.
 #[must_use]
 pub fn statements(sql: &str) -> Vec<Statement<'_>> {
-    let mut splitter = Splitter { sql, at: 0, found: Vec::new() };
+    read(sql).found
+}
+
+/// A comment from two dashes to the end of its line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Comment<'a> {
+    /// What follows the dashes.
+    pub text: &'a str,
+    /// Where the dashes begin, in bytes.
+    pub start: usize,
+    /// Its line, counted from 1.
+    pub line: usize,
+}
+
+/// The comments of `sql` that have their lines to themselves; those inside quotes are none.
+#[must_use]
+pub fn whole_line_comments(sql: &str) -> Vec<Comment<'_>> {
+    let comments = read(sql).comments.into_iter().filter_map(|(start, end)| {
+        let before = sql[..start].rsplit('\n').next().unwrap_or_default();
+        let line = 1 + sql[..start].matches('\n').count();
+        before.trim().is_empty().then(|| Comment { text: &sql[start + 2..end], start, line })
+    });
+    comments.collect()
+}
+
+fn read(sql: &str) -> Splitter<'_> {
+    let mut splitter = Splitter { sql, at: 0, found: Vec::new(), comments: Vec::new() };
     while splitter.statement() {}
-    splitter.found
+    splitter
 }
 
 struct Splitter<'a> {
     sql: &'a str,
     at: usize,
     found: Vec<Statement<'a>>,
+    /// Where comments of one line begin and end.
+    comments: Vec<(usize, usize)>,
 }
 
 /// What is known of the statement that is being read.
@@ -161,8 +189,9 @@ impl<'a> Splitter<'a> {
     }
 
     fn line_comment(&mut self) {
-        let rest = &self.sql[self.at..];
+        let (rest, start) = (&self.sql[self.at..], self.at);
         self.at += rest.find(['\n', '\r']).unwrap_or(rest.len());
+        self.comments.push((start, self.at));
     }
 
     /// Comments nest.
@@ -206,7 +235,8 @@ impl<'a> Splitter<'a> {
     /// Whether the literal that just ended goes on on another line (scan.l: `quotecontinue`); then moves to
     /// where it does.
     fn goes_on(&mut self, quote: u8) -> bool {
-        let mut ahead = Splitter { at: self.at, sql: self.sql, found: Vec::new() };
+        let mut ahead =
+            Splitter { at: self.at, sql: self.sql, found: Vec::new(), comments: Vec::new() };
         let mut line_ended = false;
         while let Some(byte) = ahead.peek(0) {
             match byte {

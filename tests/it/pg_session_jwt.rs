@@ -6,8 +6,11 @@
 mod moving;
 mod start;
 
+use std::time::Duration;
+
 use rowgate::config::{Config, StatementKinds};
 use rowgate::policy::{self, SqlSource};
+use rowgate::policy_test::{self, TestError, TestFile};
 use serde_json::{Value, json};
 
 use crate::harness::cluster::{self, TestDatabase};
@@ -84,6 +87,20 @@ async fn requests_run_as_who_their_token_says() {
     assert_eq!(added.failure(), (400, "42501".to_owned()));
     // After an error, too, the next one is himself.
     assert_eq!(who(&gateway, Some("alice")).await[0][1], json!("alice"));
+}
+
+#[tokio::test]
+async fn policies_are_not_tested_with_seals_that_the_extension_does_not_know() {
+    let database = migrated().await;
+    let files = TestFile::read_all(&project().dir().join("tests")).unwrap();
+    let settings = policy_test::Settings {
+        stage: policy::Stage::AsItIs,
+        coverage: false,
+        mutate: false,
+        patience: Duration::from_secs(30),
+    };
+    let outcome = policy_test::run(&mut database.owner().await, &project(), &files, settings).await;
+    assert!(matches!(outcome, Err(TestError::Extension)), "{outcome:?}");
 }
 
 #[tokio::test]

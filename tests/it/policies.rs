@@ -6,6 +6,7 @@ mod migrations;
 mod plan;
 mod refusals;
 mod show;
+mod test;
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,7 @@ impl Project {
     /// Nothing applied yet.
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for part in ["migrations", "grants", "policies"] {
+        for part in ["migrations", "grants", "policies", "tests"] {
             std::fs::create_dir(dir.path().join(part)).unwrap();
             for entry in std::fs::read_dir(Path::new(PROJECT_SQL).join(part)).unwrap() {
                 let from = entry.unwrap().path();

@@ -31,6 +31,17 @@ async fn new_project_can_be_migrated_as_it_is() {
         .await
         .unwrap();
     assert!(report.migrations.contains(&"V1__todos".to_owned()), "{report}");
+
+    let tested = Command::new(env!("CARGO_BIN_EXE_rowgate"))
+        .args(["policies", "test", "--mutate", "--wait", "120"])
+        .env_clear()
+        .env("DATABASE_URL", &database.owner_url)
+        .current_dir(&project)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&tested.stdout);
+    assert!(tested.status.success(), "{told}{}", String::from_utf8_lossy(&tested.stderr));
+    assert!(told.contains(" 0 failed") && told.contains("(100 %)"), "{told}");
 }
 
 #[test]

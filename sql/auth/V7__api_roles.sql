@@ -55,6 +55,23 @@ begin
       message = pg_catalog.format('no policy holds for the role %I', $1),
       hint = 'Requests run as plain roles that own nothing.';
   end if;
+  -- Those of Rowgate's own have what they need, and removing them would take it away.
+  if $1 operator(pg_catalog.=) any ('{authenticated,anonymous,rowgate_sealer,rowgate_revocations}'::pg_catalog.name[]) then
+    raise exception using
+      errcode = '42939',
+      message = pg_catalog.format('%I is one of Rowgate''s own roles', $1);
+  end if;
+  -- Policies need not hold for owners, and an apply would take back what they granted themselves.
+  if exists (select from pg_catalog.pg_roles as r
+              where r.rolname operator(pg_catalog.=) $1
+                and (exists (select from pg_catalog.pg_class as c where c.relowner operator(pg_catalog.=) r.oid)
+                  or exists (select from pg_catalog.pg_namespace as n where n.nspowner operator(pg_catalog.=) r.oid)
+                  or exists (select from pg_catalog.pg_database as d where d.datdba operator(pg_catalog.=) r.oid))) then
+    raise exception using
+      errcode = '42501',
+      message = pg_catalog.format('the role %I owns something in this database', $1),
+      hint = 'Requests run as plain roles that own nothing.';
+  end if;
   insert into auth.api_roles (role_name) values ($1) on conflict do nothing;
   execute pg_catalog.format('grant usage on schema auth to %I', $1);
   perform auth.let_read_claims($1, true);

@@ -10,12 +10,13 @@ mod show;
 mod test;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
 
 use super::Failure;
 use crate::pg::url::ConnectUrl;
-use crate::policy::Signature;
+use crate::policy::{OnDrift, Options, Report, Signature};
 
 /// Grants and policies, kept in SQL files
 #[derive(Debug, Subcommand)]
@@ -37,6 +38,40 @@ struct Files {
     /// The directory that holds grants/ and policies/
     #[arg(long, value_name = "DIR", default_value = "sql")]
     sql: PathBuf,
+}
+
+/// How a command that changes the database goes about it.
+#[derive(Debug, clap::Args)]
+struct Changing {
+    /// Do everything, print what changed, and undo it
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Take back what was changed in the database by hand
+    #[arg(long)]
+    allow_drift: bool,
+
+    /// Seconds to wait for tables in use
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    wait: u64,
+}
+
+impl Changing {
+    fn options<'a>(&self, author: &'a Author) -> Options<'a> {
+        Options {
+            on_drift: if self.allow_drift { OnDrift::TakeBack } else { OnDrift::Refuse },
+            signature: author.signature(),
+            patience: Duration::from_secs(self.wait),
+            is_rehearsal: self.dry_run,
+        }
+    }
+
+    fn print(&self, report: &Report) {
+        println!("{report}");
+        if self.dry_run {
+            println!("(--dry-run: all of this was undone)");
+        }
+    }
 }
 
 /// Who applies and why, for the history.

@@ -9,7 +9,7 @@ use rowgate::policy::{self, SqlSource};
 use rowgate::server::Server;
 use serde_json::{Value, json};
 
-use crate::harness::cluster::{PrivateCluster, TEST_PASSWORD, TestDatabase};
+use crate::harness::cluster::{self, PrivateCluster, TEST_PASSWORD, TestDatabase};
 use crate::harness::gateway::{TestAnswer, TestGateway, config};
 use crate::harness::issuer::FakeIssuer;
 
@@ -273,6 +273,13 @@ async fn applying_policies_takes_back_what_no_file_grants_to_a_registered_role()
     assert_eq!(ask(&owner).await, [false; 3]);
     let denied = owner.batch_execute("select auth.add_api_role('nobody_here')").await.unwrap_err();
     assert_eq!(denied.code().unwrap().code(), "42704");
+    for (own, sqlstate) in
+        [("authenticated", "42939"), ("rowgate_sealer", "42939"), (cluster::OWNER, "42501")]
+    {
+        let sql = format!("select auth.add_api_role('{own}')");
+        let denied = owner.batch_execute(&sql).await.unwrap_err();
+        assert_eq!(denied.code().unwrap().code(), sqlstate, "{own}");
+    }
     let denied = owner.batch_execute("select auth.add_api_role('big_boss')").await.unwrap_err();
     assert_eq!(denied.code().unwrap().code(), "42501");
 }

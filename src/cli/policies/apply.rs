@@ -1,12 +1,10 @@
 //! `rowgate policies apply`: brings the database to the edited grants and policies.
 
-use std::time::Duration;
-
 use super::super::Failure;
-use super::{Author, Files};
+use super::{Author, Changing, Files};
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
-use crate::policy::{self, OnDrift, Options, SqlSource};
+use crate::policy::{self, SqlSource};
 
 /// Bring the database to the edited files in grants/ and policies/
 ///
@@ -26,17 +24,8 @@ pub struct Args {
     #[command(flatten)]
     files: Files,
 
-    /// Do everything, print what changed, and undo it
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Take back what was changed in the database by hand
-    #[arg(long)]
-    allow_drift: bool,
-
-    /// Seconds to wait for tables in use
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    wait: u64,
+    #[command(flatten)]
+    changing: Changing,
 
     #[command(flatten)]
     author: Author,
@@ -45,17 +34,9 @@ pub struct Args {
 pub(super) async fn run(args: Args, owner: &ConnectUrl) -> Result<(), Failure> {
     let mut client = control::connect(owner).await.map_err(policy::PolicyError::from)?;
     let author = args.author.complete();
-    let options = Options {
-        on_drift: if args.allow_drift { OnDrift::TakeBack } else { OnDrift::Refuse },
-        signature: author.signature(),
-        patience: Duration::from_secs(args.wait),
-        is_rehearsal: args.dry_run,
-    };
     let source = SqlSource::new(args.files.sql);
-    let report = policy::apply_policies(&mut client, &source, &options).await?;
-    println!("{report}");
-    if args.dry_run {
-        println!("(--dry-run: all of this was undone)");
-    }
+    let report =
+        policy::apply_policies(&mut client, &source, &args.changing.options(&author)).await?;
+    args.changing.print(&report);
     Ok(())
 }

@@ -1,12 +1,10 @@
 //! `rowgate policies rollback`: back to an earlier version.
 
-use std::time::Duration;
-
 use super::super::Failure;
-use super::Author;
+use super::{Author, Changing};
 use crate::pg::control;
 use crate::pg::url::ConnectUrl;
-use crate::policy::{self, OnDrift, Options};
+use crate::policy;
 
 /// Apply the grants and policies of an earlier version again
 ///
@@ -20,17 +18,8 @@ pub struct Args {
     /// The version, as `rowgate policies history` counts
     version: i32,
 
-    /// Do everything, print what changed, and undo it
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Take back what was changed in the database by hand
-    #[arg(long)]
-    allow_drift: bool,
-
-    /// Seconds to wait for tables in use
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    wait: u64,
+    #[command(flatten)]
+    changing: Changing,
 
     #[command(flatten)]
     author: Author,
@@ -41,16 +30,8 @@ pub(super) async fn run(args: Args, owner: &ConnectUrl) -> Result<(), Failure> {
     let mut author = args.author.complete();
     let back = format!("back to version {}", args.version);
     author.message = Some(author.message.map_or(back.clone(), |text| format!("{back}: {text}")));
-    let options = Options {
-        on_drift: if args.allow_drift { OnDrift::TakeBack } else { OnDrift::Refuse },
-        signature: author.signature(),
-        patience: Duration::from_secs(args.wait),
-        is_rehearsal: args.dry_run,
-    };
-    let report = policy::roll_back(&mut client, args.version, &options).await?;
-    println!("{report}");
-    if args.dry_run {
-        println!("(--dry-run: all of this was undone)");
-    }
+    let report =
+        policy::roll_back(&mut client, args.version, &args.changing.options(&author)).await?;
+    args.changing.print(&report);
     Ok(())
 }

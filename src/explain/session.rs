@@ -110,10 +110,8 @@ impl Session {
             return Ok(());
         }
         // Before version 16 whoever may create roles may grant them; since, those who were given the right.
-        let terms =
-            if row.get::<_, i32>(0) >= 160_000 { " with inherit false, set true" } else { "" };
         let role = super::statement::quoted("", &self.role);
-        let grant = format!("grant {role} to current_user{terms}");
+        let grant = policy::membership(&role, row.get::<_, i32>(0) >= 160_000);
         self.client.batch_execute(&grant).await.map_err(|source| ExplainError::CannotBecome {
             role: self.role.clone(),
             reason: control::reason(&source),

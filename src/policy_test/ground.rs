@@ -10,7 +10,7 @@ use tokio_postgres::Transaction;
 use super::file::Test;
 use crate::auth::Identity;
 use crate::explain::Caller;
-use crate::policy::{PolicyError, run_part};
+use crate::policy::{self, PolicyError, run_part};
 use crate::session::seal::{self, Sealer};
 
 /// Roles that exist and that the current user cannot act as.
@@ -79,26 +79,8 @@ pub(super) async fn become_able(
     let roles: Vec<String> = rows.iter().map(|row| escape_identifier(row.get(0))).collect();
     let doing = "becoming a member of the role under test (a superuser can run: grant authenticated, \
                  anonymous to the owner)";
-    let sql = membership(&roles.join(", "), is_16);
+    let sql = policy::membership(&roles.join(", "), is_16);
     transaction.batch_execute(&sql).await.map_err(PolicyError::database(doing))
-}
-
-/// The SQL that lets the current user act as `roles` and inherit nothing of them: else their policies would hold for
-/// the owner, and for whatever runs with the owner's rights.
-fn membership(roles: &str, is_16: bool) -> String {
-    if is_16 {
-        return format!("grant {roles} to current_user with inherit false, set true");
-    }
-    // Inheritance ends at a role with NOINHERIT; becoming a role does not.
-    format!(
-        "do $$ declare step text := pg_catalog.format('rowgate_tests_%s', pg_catalog.pg_backend_pid()); begin \
-         if pg_catalog.to_regrole(step) is null then \
-           execute pg_catalog.format('create role %I noinherit nologin', step); \
-           execute pg_catalog.format('grant %I to current_user', step); \
-         end if; \
-         execute pg_catalog.format('grant %s to %I', {}, step); end $$",
-        escape_literal(roles)
-    )
 }
 
 impl Ground {

@@ -15,10 +15,10 @@ const FAILED: u8 = 1;
 
 /// Test the policies: as this user, this statement returns these rows, or is refused
 ///
-/// Connects as the owner of the tables (DATABASE_URL), applies the files in grants/ and policies/, runs the tests
-/// in tests/*.sql as the roles that requests run as, with sealed claims, and undoes everything: all of it
-/// happens in one transaction. Tables whose policies or rows are touched stay locked until its end, so run tests
-/// where nobody is kept waiting.
+/// Connects as the owner of the tables (DATABASE_URL), applies the files in grants/ and
+/// policies/, runs the tests in tests/*.sql as the roles that requests run as, with sealed
+/// claims, and undoes everything: all of it happens in one transaction. Tables whose policies
+/// or rows are touched stay locked until its end, so run tests where nobody is kept waiting.
 ///
 /// A test is SQL with comments:
 ///
@@ -32,8 +32,8 @@ const FAILED: u8 = 1;
 ///   -- task
 ///   -- read
 ///
-/// Exit status: 0 every test passed, 1 one did not, or --mutate found a weakened policy that no test noticed, 2 bad usage
-/// or a test file that cannot be understood.
+/// Exit status: 0 every test passed, 1 one did not, or --mutate found a weakened policy that no
+/// test noticed, 2 bad usage or a test file that cannot be understood.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 #[expect(clippy::doc_markdown, reason = "the doc comments are the text of --help")]

@@ -14,6 +14,7 @@ pub mod keys;
 mod live;
 pub mod migrate;
 pub mod policies;
+mod runtime;
 pub mod serve;
 mod signals;
 pub mod token;
@@ -84,6 +85,13 @@ impl Overrides {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    #[command(flatten)]
+    Other(Other),
+}
+
+/// Everything that needs no more than one thread.
+#[derive(Debug, Subcommand)]
+enum Other {
     Dev(dev::Args),
     Migrate(migrate::Args),
     #[command(subcommand)]
@@ -120,29 +128,37 @@ impl Cli {
 /// # Errors
 ///
 /// What the command met, ready to be shown.
-pub async fn run(cli: Cli) -> Result<(), Failure> {
+pub fn run(cli: Cli) -> Result<(), Failure> {
     let sources = cli.sources();
     match cli.command {
-        Command::Serve(args) => serve::run(args, sources).await,
-        Command::Check(args) => check::run(args, sources).await,
-        Command::Dev(args) => dev::run(args, sources).await,
-        Command::Token(args) => Ok(token::run(args).await?),
-        Command::Init(args) => Ok(init::run(args).await?),
-        Command::Migrate(args) => {
-            let urls = urls(&sources)?;
-            let owner = owner(&urls)?;
-            let logins = (urls.authenticated.as_ref(), urls.anonymous.as_ref());
-            Ok(migrate::run(args, owner, logins.0, logins.1).await?)
-        }
-        Command::Harden(args) => harden::run(args, &urls(&sources)?).await,
-        Command::Policies(policies::Command::Lint(args)) if !args.needs_database() => {
-            policies::lint::print_rules();
-            Ok(())
-        }
-        Command::Policies(command) => policies::run(command, owner(&urls(&sources)?)?).await,
-        Command::Keys(command) => {
-            let urls = urls(&sources)?;
-            Ok(keys::run(command, owner(&urls)?).await?)
+        Command::Serve(args) => serve::run(args, sources),
+        Command::Other(command) => runtime::block_on(1, command.run(sources)),
+    }
+}
+
+impl Other {
+    async fn run(self, sources: ConfigSources) -> Result<(), Failure> {
+        match self {
+            Self::Check(args) => check::run(args, sources).await,
+            Self::Dev(args) => dev::run(args, sources).await,
+            Self::Token(args) => Ok(token::run(args).await?),
+            Self::Init(args) => Ok(init::run(args).await?),
+            Self::Migrate(args) => {
+                let urls = urls(&sources)?;
+                let owner = owner(&urls)?;
+                let logins = (urls.authenticated.as_ref(), urls.anonymous.as_ref());
+                Ok(migrate::run(args, owner, logins.0, logins.1).await?)
+            }
+            Self::Harden(args) => harden::run(args, &urls(&sources)?).await,
+            Self::Policies(policies::Command::Lint(args)) if !args.needs_database() => {
+                policies::lint::print_rules();
+                Ok(())
+            }
+            Self::Policies(command) => policies::run(command, owner(&urls(&sources)?)?).await,
+            Self::Keys(command) => {
+                let urls = urls(&sources)?;
+                Ok(keys::run(command, owner(&urls)?).await?)
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::pg::url::ConnectUrl;
 use network::Network;
 
 pub use database::DatabaseUrls;
-pub use defaults::MOST_PARAMETERS;
+pub use defaults::{MOST_PARAMETERS, MOST_THREADS};
 pub use error::{ConfigError, Origin, Problem};
 pub use key_source::{KeySource, KeysConfig, SharedSecret};
 pub use layers::{ConfigSources, Environment, Flag};
@@ -84,6 +84,8 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// How long `serve` waits at start for the database and the issuers' keys.
     pub startup_timeout: Duration,
+    /// Threads that answer requests; none: half as many as the machine has cores.
+    pub threads: Option<usize>,
 }
 
 /// `[database]`

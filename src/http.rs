@@ -63,7 +63,7 @@ impl Gateway {
             Ok(answer) => answer,
             Err(error) => {
                 if error.status != StatusCode::REQUEST_TIMEOUT {
-                    body::discard(&head.headers, &mut body).await;
+                    Box::pin(body::discard(&head.headers, &mut body)).await;
                 }
                 failure(&error, &mut account)
             }
@@ -100,7 +100,7 @@ impl Gateway {
             ("/sql", _) => Err(ApiError::method_not_allowed("POST, OPTIONS")),
             ("/health/live" | "/health/ready", method) => {
                 account.route(Route::Health);
-                health::answer(self, head.uri.path(), method).await
+                Box::pin(health::answer(self, head.uri.path(), method)).await
             }
             _ => Err(ApiError::not_found()),
         }

@@ -3,8 +3,10 @@
 //! Turns events into log lines and metrics. Must never see a token, a claim's value, SQL text or a
 //! parameter: the events have no field that could carry one.
 
+pub mod lines;
 pub mod log;
 pub mod metrics;
+mod request_line;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -228,4 +230,9 @@ impl Observer {
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
+}
+
+/// Microseconds, for a log line.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

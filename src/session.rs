@@ -227,7 +227,7 @@ impl Sessions {
                 Err(SessionError::Server(error)) if error.code == NOT_BELIEVED => {
                     // Others may have the connection while the key is looked at.
                     drop(running);
-                    match self.sealing.doubt(generation).await {
+                    match Box::pin(self.sealing.doubt(generation)).await {
                         Verdict::Caller => return Err(SessionError::Server(error)),
                         // The error has undone everything.
                         Verdict::Replaced

@@ -1,7 +1,7 @@
 //! `rowgate serve`: the gateway itself.
 
 use super::signals::Signals;
-use super::{Failure, Overrides};
+use super::{Failure, Overrides, runtime};
 use crate::config::{Config, ConfigSources, Flag};
 use crate::observe::{Observer, log};
 use crate::server::{ServeError, Server};
@@ -69,10 +69,15 @@ impl Args {
 /// # Errors
 ///
 /// A configuration that cannot be used, or something the gateway needs and does not have.
-pub async fn run(args: Args, mut sources: ConfigSources) -> Result<(), Failure> {
+pub fn run(args: Args, mut sources: ConfigSources) -> Result<(), Failure> {
     sources.flags.extend(args.into_flags());
     let config = Config::load(&sources).map_err(Failure::configuration)?;
-    let _lines = log::start(&config.log);
+    let _lines = log::start(&config.log)?;
+    let threads = config.server.threads.unwrap_or_else(runtime::fitting_threads);
+    runtime::block_on(threads, serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
     let signals = Signals::start()?;
     let server = tokio::select! {
         bound = Server::bind(config, Observer::default()) => bound.map_err(explain)?,

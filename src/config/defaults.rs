@@ -20,6 +20,8 @@ const MIB: usize = 1024 * KIB;
 
 /// Parameters of one statement that the protocol can count (Int16 in Bind).
 pub const MOST_PARAMETERS: usize = u16::MAX as usize;
+/// More threads than this serve nobody, whatever the machine.
+pub const MOST_THREADS: usize = 256;
 
 /// Where clients connect: from this machine only, until somebody decides otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -54,6 +56,7 @@ impl Default for ServerConfig {
             compress_from: Some(16 * KIB),
             drain_timeout: Duration::from_secs(20),
             startup_timeout: Duration::from_secs(30),
+            threads: None,
         }
     }
 }

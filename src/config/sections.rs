@@ -57,6 +57,7 @@ fn server(reader: &mut Reader<'_>) -> ServerConfig {
     reader.set("server.compress_from", &mut server.compress_from, values::memory_size_or_off);
     reader.set("server.drain_timeout", &mut server.drain_timeout, values::duration);
     reader.set("server.startup_timeout", &mut server.startup_timeout, values::duration);
+    reader.set("server.threads", &mut server.threads, values::threads);
     let ephemeral = server.listen.port() == 0;
     if server.admin_listen == Some(server.listen) && !ephemeral {
         let complaint = "the same address as server.listen; give operators a port of their own";

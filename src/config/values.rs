@@ -9,8 +9,8 @@ use url::{Origin, Url};
 use super::file::Raw;
 use super::network::Network;
 use super::{
-    ConcurrentRequests, ExtraKind, LogFormat, MOST_PARAMETERS, Pooler, SealKeyConfig, SealMethod,
-    StatementKinds,
+    ConcurrentRequests, ExtraKind, LogFormat, MOST_PARAMETERS, MOST_THREADS, Pooler, SealKeyConfig,
+    SealMethod, StatementKinds,
 };
 
 pub(super) type Parsed<T> = Result<T, &'static str>;
@@ -84,6 +84,14 @@ pub(super) fn count(raw: &Raw) -> Parsed<usize> {
 pub(super) fn count_or_off(raw: &Raw) -> Parsed<Option<usize>> {
     const EXPECTED: &str = "expected a whole number of at least 1, such as 100, or off";
     or_off(raw, count).map_err(|_| EXPECTED)
+}
+
+pub(super) fn threads(raw: &Raw) -> Parsed<Option<usize>> {
+    const EXPECTED: &str = "expected a whole number from 1 to 256, or auto (half of the cores)";
+    match raw {
+        Raw::Text(word) if word == "auto" => Ok(None),
+        _ => count(raw).ok().filter(|count| *count <= MOST_THREADS).map(Some).ok_or(EXPECTED),
+    }
 }
 
 pub(super) fn rows(raw: &Raw) -> Parsed<Option<u64>> {

@@ -3,7 +3,6 @@
 use std::io;
 
 use serde_json::Map;
-use tracing_appender::non_blocking::WorkerGuard;
 
 use super::database::Database;
 use super::environment::{DevError, Environment, Options};
@@ -16,13 +15,14 @@ use super::project::Project;
 use super::seed;
 use super::watch::Watcher;
 use crate::config::StatementKinds;
+use crate::observe::lines::LinesGuard;
 use crate::observe::log;
 
 /// The guard keeps the log's writer alive.
 pub(super) async fn start(
     options: Options,
     output: Output,
-) -> Result<(Environment, WorkerGuard), DevError> {
+) -> Result<(Environment, LinesGuard), DevError> {
     let project = Project::open(&options.sql)?;
     let home = prepare_home(&options).await?;
     let database = match options.existing {
@@ -56,7 +56,7 @@ pub(super) async fn start(
     let environment =
         Environment { gateway, _endpoint: endpoint, cluster, owner, project, watcher, output };
     // Requests are logged from here on; what came before is told above.
-    Ok((environment, log::start(&log_config)))
+    Ok((environment, log::start(&log_config)?))
 }
 
 /// Empties the data directory if asked to, and makes it.

@@ -1,39 +1,48 @@
 //! Events as log lines.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
+use std::sync::OnceLock;
 
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
-use super::{Event, RequestRecord};
+use super::lines::{Lines, LinesGuard};
+use super::{Event, RequestRecord, micros, request_line};
 use crate::config::{LogConfig, LogFormat};
 
-/// Lines that may wait for standard output before further ones are dropped (and counted): a full pipe
-/// must not stop the service.
-const LINES_WAITING: usize = 64 * 1024;
+/// Where JSON lines go, if that is what is written.
+static JSON_LINES: OnceLock<Lines> = OnceLock::new();
 
 /// Sends log lines to standard output from a thread of its own; ends when the guard is dropped.
-pub fn start(config: &LogConfig) -> WorkerGuard {
-    let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
-        .buffered_lines_limit(LINES_WAITING)
-        .lossy(true)
-        .finish(std::io::stdout());
-    install(config, writer);
-    guard
+///
+/// # Errors
+///
+/// The system has no thread to give.
+pub fn start(config: &LogConfig) -> io::Result<LinesGuard> {
+    let (lines, guard) = Lines::start(io::stdout())?;
+    install(config, lines);
+    Ok(guard)
 }
 
-fn install(config: &LogConfig, writer: NonBlocking) {
+fn install(config: &LogConfig, lines: Lines) {
     // tokio_postgres logs parameters at debug level: no filter may go below info for it.
     let filter = EnvFilter::new(format!("{},tokio_postgres=info", config.filter));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(writer);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(lines.clone());
     // An error means that a test or an embedding program has installed its own, which gets the events.
-    let _ = match config.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Pretty => {
-            builder.with_ansi(std::io::stdout().is_terminal()).compact().try_init()
+    match config.format {
+        LogFormat::Json => {
+            if builder.json().flatten_event(true).try_init().is_ok() {
+                // Nobody else has set it: there is one subscriber for the whole process.
+                let _ = JSON_LINES.set(lines);
+            }
         }
-    };
+        LogFormat::Pretty => {
+            let _ = builder.with_ansi(io::stdout().is_terminal()).compact().try_init();
+        }
+    }
 }
 
 /// Writes an event as one line.
@@ -111,6 +120,13 @@ pub fn write(event: &Event) {
 }
 
 fn request(record: &RequestRecord) {
+    if let Some(lines) = JSON_LINES.get() {
+        // The filter is asked as for any other event.
+        if tracing::event_enabled!(Level::INFO) {
+            request_line::add(record, lines);
+        }
+        return;
+    }
     let token = record.token.as_deref();
     tracing::info!(
         id = record.id.to_str().unwrap_or_default(),
@@ -127,8 +143,4 @@ fn request(record: &RequestRecord) {
         total_us = micros(record.total),
         "request"
     );
-}
-
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -55,14 +55,20 @@ pub struct Manager {
 }
 
 impl managed::Manager for Manager {
-    type Type = Connection;
+    /// Boxed: it is moved at each step between pool and request.
+    type Type = Box<Connection>;
     type Error = PgError;
 
-    async fn create(&self) -> Result<Connection, PgError> {
-        self.connector.connect().await
+    async fn create(&self) -> Result<Box<Connection>, PgError> {
+        // Boxed, so that requests do not carry the state of a login around that few of them need.
+        Box::pin(self.connector.connect()).await.map(Box::new)
     }
 
-    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<PgError> {
+    async fn recycle(
+        &self,
+        connection: &mut Box<Connection>,
+        _: &Metrics,
+    ) -> RecycleResult<PgError> {
         if connection.connected_at().elapsed() > self.max_lifetime {
             return Err(RecycleError::message("reached its maximal age"));
         }

@@ -96,11 +96,11 @@ impl Running {
     pub async fn advance(&mut self, threshold: usize) -> Result<Progress, SessionError> {
         // `timeout_at` notices only when nothing is there to be read.
         if Instant::now() >= self.deadline {
-            return self.overdue(threshold).await;
+            return Box::pin(self.overdue(threshold)).await;
         }
         match timeout_at(self.deadline, self.read(threshold)).await {
             Ok(result) => result,
-            Err(_) => self.overdue(threshold).await,
+            Err(_) => Box::pin(self.overdue(threshold)).await,
         }
     }
 
@@ -164,7 +164,7 @@ impl Running {
         loop {
             match self.step().await? {
                 Step::Ended => return self.settle().await,
-                Step::Describe(body) => self.describe_after_refresh(&body).await?,
+                Step::Describe(body) => Box::pin(self.describe_after_refresh(&body)).await?,
                 Step::More => {}
             }
             if self.writer.bytes() > self.bounds.answer_bytes {

@@ -13,7 +13,9 @@ pub mod sealing;
 pub mod session_jwt;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::admit::{Admission, Gate, GateError};
 use crate::auth::Identity;
@@ -215,10 +217,11 @@ impl Sessions {
             let generation = self.sealing.generation();
             let waiting_since = Instant::now();
             let mut lease = self.pool(identity).acquire().await?;
-            *queued += waiting_since.elapsed();
+            let leased = Instant::now();
+            *queued += leased - waiting_since;
             lease.hold(place.cloned());
             let sent = Sent::assemble(lease.connection(), self, identity, request, admission)?;
-            let mut running = Running::start(lease, sent, request, self, admission);
+            let mut running = Running::start(lease, leased, sent, request, self, admission);
             match running.advance(threshold).await {
                 Ok(progress) => return Ok((running, progress)),
                 Err(error) if attempt < ATTEMPTS && running.may_try_again(&error, request) => {

@@ -60,7 +60,7 @@ impl TokenCache {
 
     /// Where the token is, or would be, remembered.
     pub(super) fn id_of(&self, token: RawToken<'_>) -> TokenId {
-        let tag = hmac::sign(&self.key, token.as_str().as_bytes());
+        let tag = hmac::sign(&self.key, token.as_bytes());
         let mut id = [0; 32];
         // invariant: an HMAC-SHA256 tag has 32 bytes.
         id.copy_from_slice(tag.as_ref());

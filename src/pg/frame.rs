@@ -4,6 +4,7 @@ use super::PgError;
 
 /// Tag byte and four bytes of length.
 const HEADER: usize = 5;
+const TOO_SHORT: PgError = PgError::Protocol("a message ends too early");
 
 /// A backend message whose body is borrowed from the connection's read buffer.
 #[derive(Clone, Copy, Debug)]
@@ -87,17 +88,13 @@ impl<'a> Reader<'a> {
 
     /// The next `n` bytes.
     pub fn bytes(&mut self, n: usize) -> Result<&'a [u8], PgError> {
-        let (head, tail) =
-            self.rest.split_at_checked(n).ok_or(PgError::Protocol("a message ends too early"))?;
+        let Some((head, tail)) = self.rest.split_at_checked(n) else { return Err(TOO_SHORT) };
         self.rest = tail;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], PgError> {
-        let (head, tail) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(PgError::Protocol("a message ends too early"))?;
+        let Some((head, tail)) = self.rest.split_first_chunk::<N>() else { return Err(TOO_SHORT) };
         self.rest = tail;
         Ok(*head)
     }

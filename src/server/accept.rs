@@ -234,7 +234,7 @@ impl Acceptor {
         service: impl Answering,
         mut draining: watch::Receiver<()>,
     ) -> hyper::Result<()> {
-        let traffic = Traffic::new();
+        let traffic = Traffic::timed();
         let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&traffic), self.write_timeout));
         let service = tracked(service, Arc::clone(&traffic));
         let mut connection = pin!(self.http2.serve_connection(io, service));

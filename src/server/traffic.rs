@@ -1,6 +1,7 @@
 //! Owns what one connection is busy with: requests being worked on, answers being sent, since when
 //! nothing has moved. Must never look into any of them.
 
+use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,7 +17,8 @@ use crate::http::body::{AnswerBody, BrokenOff};
 /// The state of one connection, shared by all who work for it.
 #[derive(Debug)]
 pub struct Traffic {
-    began: Instant,
+    /// None: nobody asks for how long nothing has moved, and so no clock is read.
+    began: Option<Instant>,
     /// Milliseconds after `began` at which something moved last.
     moved: AtomicU64,
     /// Requests that are not answered yet.
@@ -37,11 +39,21 @@ pub enum Quiet {
 }
 
 impl Traffic {
-    /// A connection on which nothing happened yet.
+    /// A connection on which nothing happened yet. It is never [`Self::quiet`].
     #[must_use]
     pub fn new() -> Arc<Self> {
+        Self::since(None)
+    }
+
+    /// The same, for those who ask whether it is quiet.
+    #[must_use]
+    pub fn timed() -> Arc<Self> {
+        Self::since(Some(Instant::now()))
+    }
+
+    fn since(began: Option<Instant>) -> Arc<Self> {
         Arc::new(Self {
-            began: Instant::now(),
+            began,
             moved: AtomicU64::new(0),
             working: AtomicUsize::new(0),
             sending: AtomicUsize::new(0),
@@ -51,7 +63,8 @@ impl Traffic {
 
     /// Something moved.
     pub fn touch(&self) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Some(began) = self.began else { return };
+        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.moved.store(millis, Ordering::Relaxed);
     }
 
@@ -83,6 +96,7 @@ impl Traffic {
 
     /// Completes when no request came for `idle`, or no answer moved for `stall`.
     pub async fn quiet(&self, idle: Duration, stall: Duration) -> Quiet {
+        let Some(began) = self.began else { return pending().await };
         loop {
             let (limit, quiet) = match (self.working.load(Ordering::Relaxed), self.is_busy()) {
                 (0, false) => (idle, Some(Quiet::Idle)),
@@ -90,7 +104,7 @@ impl Traffic {
                 // The deadline of requests is others' business.
                 _ => (idle.min(stall), None),
             };
-            let moved = self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed));
+            let moved = began + Duration::from_millis(self.moved.load(Ordering::Relaxed));
             let rest = limit.saturating_sub(moved.elapsed());
             match quiet {
                 Some(quiet) if rest.is_zero() => return quiet,

@@ -48,10 +48,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Takes over a connection whose outbox holds what `sent` describes.
+    /// Takes over a connection, leased at `began`, whose outbox holds what `sent` describes.
     #[must_use]
     pub fn start(
         mut lease: Lease,
+        began: Instant,
         sent: Sent,
         request: &Request<'_>,
         sessions: &Sessions,
@@ -76,7 +77,7 @@ impl Running {
             catalog: Arc::clone(&sessions.catalog),
             sealing: Arc::clone(&sessions.sealing),
             bounds,
-            deadline: Instant::now() + bounds.deadline,
+            deadline: began + bounds.deadline,
         }
     }
 
@@ -94,8 +95,8 @@ impl Running {
 
     /// Reads until the answer is complete or `threshold` bytes of it are waiting.
     pub async fn advance(&mut self, threshold: usize) -> Result<Progress, SessionError> {
-        // `timeout_at` notices only when nothing is there to be read.
-        if Instant::now() >= self.deadline {
+        // `timeout_at` notices only when nothing is there to be read. The first time, the deadline was set just now.
+        if self.flushed && Instant::now() >= self.deadline {
             return Box::pin(self.overdue(threshold)).await;
         }
         match timeout_at(self.deadline, self.read(threshold)).await {

@@ -147,6 +147,22 @@ impl std::fmt::Debug for VerifiedToken {
     }
 }
 
+/// Issuers whose keys are being fetched, for an [`Authenticator`] to come.
+pub struct Issuers(Vec<Issuer>);
+
+impl Issuers {
+    /// Creates one key store per issuer and spawns its refresher; does not wait for keys, but for the system's
+    /// root certificates, which are many files.
+    ///
+    /// # Errors
+    ///
+    /// An issuer that cannot be used as configured; no trusted root certificates for an `https` issuer; no Tokio
+    /// runtime to spawn on.
+    pub fn start(config: &AuthConfig, observer: &Observer) -> Result<Self, AuthSetupError> {
+        issuer::start_all(&config.issuers, observer).map(Self)
+    }
+}
+
 /// Turns headers into identities. One per process; shared behind an [`Arc`].
 pub struct Authenticator {
     issuers: Vec<Issuer>,
@@ -172,8 +188,22 @@ impl Authenticator {
         subject_key: &[u8; 32],
         observer: Observer,
     ) -> Result<Self, AuthSetupError> {
+        Self::of(Issuers::start(config, &observer)?, config, subject_key, observer)
+    }
+
+    /// The same with issuers that were started already, as `config` names them.
+    ///
+    /// # Errors
+    ///
+    /// No randomness for the memory of tokens.
+    pub fn of(
+        issuers: Issuers,
+        config: &AuthConfig,
+        subject_key: &[u8; 32],
+        observer: Observer,
+    ) -> Result<Self, AuthSetupError> {
         Ok(Self {
-            issuers: issuer::start_all(&config.issuers, &observer)?,
+            issuers: issuers.0,
             cache: TokenCache::new(CacheLimits {
                 entries: config.token_cache_entries,
                 bytes: config.token_cache_bytes,

@@ -1,9 +1,11 @@
 //! What has to be true before the first request is taken.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
@@ -11,7 +13,7 @@ use super::ServeError;
 use super::revocations;
 use super::watch::RoleWatch;
 use crate::admit::{Gate, Rules};
-use crate::auth::Authenticator;
+use crate::auth::{AuthSetupError, Authenticator, Issuers};
 use crate::config::{ConcurrentRequests, Config, DatabaseConfig, Pooler};
 use crate::http::Gateway;
 use crate::http::cors::Cors;
@@ -50,30 +52,24 @@ pub async fn gateway(
 ) -> Result<(Gateway, mpsc::Receiver<()>), ServeError> {
     let began = Instant::now();
     let database = &config.database;
+    let issuers = start_issuers(&config, &observer);
+    // Everything else waits for the database to be there, and then happens at once.
     let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
-    let anonymous = log_in(&config, &database.anonymous, began, &observer).await?;
-    let mut mapped = Vec::new();
-    for role in &database.roles {
-        mapped.push(Box::pin(log_in(&config, &role.url, began, &observer)).await?);
-    }
-    let mut watch = RoleWatch::new(database, observer.clone());
-    let sealing = Arc::new(Box::pin(sealing(&config, &anonymous, &mapped, &observer)).await?);
-    watch.first(authenticated).await?;
-    let standing = Arc::new(Standing::default());
-    watch.spawn(&standing);
-
     let gate = Arc::new(Gate::start(Rules::new(&config.limits)).map_err(ServeError::Thread)?);
-    let catalog =
-        Catalog::load(database.authenticated.clone(), Arc::clone(&gate), observer.clone())
-            .await
-            .map_err(|source| ServeError::Database {
-                seconds: began.elapsed().as_secs(),
-                source,
-            })?;
+    let catalog = async {
+        let url = database.authenticated.clone();
+        let loaded = Catalog::load(url, Arc::clone(&gate), observer.clone()).await;
+        loaded.map_err(|source| ServeError::Database { seconds: began.elapsed().as_secs(), source })
+    };
+    let (catalog, (sealing, standing), revocations) = tokio::try_join!(
+        Box::pin(catalog),
+        Box::pin(seal_for_harmless_roles(&config, authenticated, began, &observer)),
+        Box::pin(revocations::start(&config, &observer)),
+    )?;
     catalog.spawn_refresher();
-    let revocations = Box::pin(revocations::start(&config, &observer)).await?;
+    let issuers = issuers.await.map_err(|error| ServeError::Thread(io::Error::other(error)))??;
     let authenticator =
-        Authenticator::new(&config.auth, &subject_key(&sealing)?, observer.clone())?
+        Authenticator::of(issuers, &config.auth, &subject_key(&sealing)?, observer.clone())?
             .with_revocations(revocations);
     let patience = config.server.startup_timeout.saturating_sub(began.elapsed());
     authenticator.wait_ready(patience.max(RETRY_PAUSE)).await?;
@@ -109,6 +105,38 @@ pub async fn gateway(
     let places = places(&config);
     let gateway = Gateway { config, authenticator, sessions, standing, places, observer, cors };
     Ok((gateway, cleanups))
+}
+
+/// Starts fetching the issuers' keys. The system's root certificates are hundreds of files, which are read on
+/// another thread meanwhile.
+fn start_issuers(
+    config: &Config,
+    observer: &Observer,
+) -> JoinHandle<Result<Issuers, AuthSetupError>> {
+    let (auth, observer) = (config.auth.clone(), observer.clone());
+    spawn_blocking(move || Issuers::start(&auth, &observer))
+}
+
+/// Finds out how claims are sealed, and whether the login roles are harmless, now and from now on.
+/// `authenticated` is a connection of that role.
+async fn seal_for_harmless_roles(
+    config: &Config,
+    authenticated: Client,
+    began: Instant,
+    observer: &Observer,
+) -> Result<(Arc<Sealing>, Arc<Standing>), ServeError> {
+    let database = &config.database;
+    let anonymous = log_in(config, &database.anonymous, began, observer).await?;
+    let mut mapped = Vec::new();
+    for role in &database.roles {
+        mapped.push(log_in(config, &role.url, began, observer).await?);
+    }
+    let mut watch = RoleWatch::new(database, observer.clone());
+    let sealing = Arc::new(sealing(config, &anonymous, &mapped, observer).await?);
+    watch.first(authenticated).await?;
+    let standing = Arc::new(Standing::default());
+    watch.spawn(&standing);
+    Ok((sealing, standing))
 }
 
 /// Connects as a login role, waiting for a database that is still starting, and makes sure that the

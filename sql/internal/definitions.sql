@@ -27,10 +27,13 @@ select 'builtin' as kind, p.proname::text as name, '' as language,
 union all
 -- Reading and printing values of some types (regclass, aclitem) looks names up; nobody calls these by name.
 select distinct 'codec', p.proname::text, '', false, '', ''
-  from pg_catalog.pg_type as t
-  join pg_catalog.pg_proc as p
-    on p.oid in (t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout)
+  from pg_catalog.pg_proc as p
  where p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+   -- As one list: joining with six columns would look into the index six times for each type.
+   and p.oid in (
+         select pg_catalog.unnest(array[t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin,
+                                        t.typmodout]::pg_catalog.oid[])
+           from pg_catalog.pg_type as t)
 
 union all
 select 'sequence', c.relname::text, '', false, '', ''

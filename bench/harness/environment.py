@@ -28,7 +28,7 @@ from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .process import REPOSITORY, Cluster
 
@@ -158,9 +158,21 @@ class Gateway:
         stop(self.process)
 
 
+@dataclass(frozen=True)
+class Login:
+    """How psql and pgbench log in. The password is in the environment, which only this user can read."""
+
+    url: str
+    secret: dict[str, str] = field(repr=False)
+
+    def environ(self) -> dict[str, str]:
+        """The environment of such a client."""
+        return {**clean_environ(), **self.secret, "PGOPTIONS": "-c client_min_messages=warning"}
+
+
 @dataclass
 class Database:
-    """The cluster's database, as its superuser and as the logins that `rowgate dev` made see it."""
+    """The cluster's database, with its superuser's login and those that `rowgate dev` made."""
 
     host: str
     port: int
@@ -170,28 +182,28 @@ class Database:
     urls: dict[str, str] = field(repr=False)
 
     @property
-    def superuser_url(self) -> str:
-        """The superuser's login, without the password: `environ` has where that is."""
-        return f"postgresql://postgres@{self.host}:{self.port}/{self.name}"
+    def superuser(self) -> Login:
+        """The superuser, whom no policy binds."""
+        url = f"postgresql://postgres@{self.host}:{self.port}/{self.name}"
+        return Login(url, {"PGPASSFILE": str(self.passfile)})
 
     @property
-    def authenticated_url(self) -> str:
-        """The login of requests with a token, password included."""
-        return self.urls["DATABASE_AUTHENTICATED_URL"]
+    def authenticated(self) -> Login:
+        """The role of requests with a token."""
+        at = urlsplit(self.urls["DATABASE_AUTHENTICATED_URL"])
+        url = f"postgresql://{at.username}@{self.host}:{self.port}/{self.name}"
+        return Login(url, {"PGPASSWORD": unquote(at.password or "")})
 
-    def environ(self) -> dict[str, str]:
-        """Environment of clients such as psql and pgbench."""
-        return {**clean_environ(), "PGPASSFILE": str(self.passfile), "PGOPTIONS": "-c client_min_messages=warning"}
-
-    def psql(self, sql: str, **variables: str) -> str:
-        """Runs SQL as the superuser, whom no policy binds, and returns the rows as unaligned text.
+    def psql(self, sql: str, login: Login | None = None, **variables: str) -> str:
+        """Runs SQL (by default as the superuser) with psql's variables, and returns the rows as unaligned text.
 
         Raises EnvironmentFailure with the server's message.
         """
-        command = ["psql", "-qXAt", "-v", "ON_ERROR_STOP=1", self.superuser_url]
+        login = login or self.superuser
+        command = ["psql", "-qXAt", "-v", "ON_ERROR_STOP=1", login.url]
         for name, value in variables.items():
             command += ["-v", f"{name}={value}"]
-        run = subprocess.run(command, input=sql, capture_output=True, text=True, env=self.environ(), check=False)
+        run = subprocess.run(command, input=sql, capture_output=True, text=True, env=login.environ(), check=False)
         if run.returncode != 0:
             raise EnvironmentFailure(f"psql: {run.stderr.strip()}")
         return run.stdout.strip()

@@ -319,18 +319,22 @@ class Environment:
         """
         port, admin_port = free_port(), free_port() if admin else None
         log = self.directory / f"serve-{port}.log"
-        env = {
+        env = self.gateway_environ(port)
+        if admin_port is not None:
+            env["ROWGATE_SERVER_ADMIN_LISTEN"] = f"127.0.0.1:{admin_port}"
+        process = self.start([binary or self.binary, "serve"], log, {**env, **(settings or {})})
+        await_ready(process, port, log)
+        return Gateway(process, port, log, admin_port)
+
+    def gateway_environ(self, port: int) -> dict[str, str]:
+        """The environment of a gateway with the defaults of a benchmark."""
+        return {
             **clean_environ(), **self.database.urls, **UNLIMITED,
             "ROWGATE_SERVER_LISTEN": f"127.0.0.1:{port}",
             "ROWGATE_DATABASE_POOL_SIZE": str(POOL),
             "ROWGATE_ISSUER_URL": self.issuer,
             "ROWGATE_ISSUER_AUDIENCE": AUDIENCE,
         }
-        if admin_port is not None:
-            env["ROWGATE_SERVER_ADMIN_LISTEN"] = f"127.0.0.1:{admin_port}"
-        process = self.start([binary or self.binary, "serve"], log, {**env, **(settings or {})})
-        await_ready(process, port, log)
-        return Gateway(process, port, log, admin_port)
 
 
 def _claims_of(token: str) -> str:

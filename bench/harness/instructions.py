@@ -22,8 +22,8 @@ from .workloads import HEADERS, USER, Request, Workload, named, rows_of
 WARM_UP = 64
 # A background task of some 10,000 instructions in each second then is less than a thousandth.
 REQUESTS = 500
-# The gateway's background tasks fall into a run now and then, reading the catalogue most of all, each minute. Runs go on
-# until three of them agree this closely.
+# The gateway's background tasks fall into a run now and then, most of all that which reads the catalogue each minute.
+# Runs go on until three of them agree this closely.
 RUNS, MOST_RUNS = 3, 9
 STEADY = 0.005
 TOLERANCE = 0.05
@@ -70,7 +70,7 @@ def cases() -> tuple[Case, ...]:
     typed = {name: value for name, value in HEADERS.items() if not name.startswith("Neon-")}
     return (
         select_10,
-        Case("select_10_typed", "the same, typed values, rows as objects", replace(select_10.request, headers=typed), 10),
+        Case("select_10_typed", "the same, typed, rows as objects", replace(select_10.request, headers=typed), 10),
         select_100,
         select_key,
         user_id,

@@ -44,13 +44,13 @@ class Callgrind:
     """
 
     def __init__(self, environment: Environment, binary: Path) -> None:
-        """Starts it, waits until it is ready, and begins to count."""
+        """Starts it and waits until it is ready."""
         self.port = free_port()
         self.directory = environment.directory / "callgrind"
         self.directory.mkdir()
         log = environment.directory / "counted.log"
         command: list[str | Path] = [
-            "valgrind", "--tool=callgrind", "--instr-atstart=no", f"--vgdb-poll={POLL_BLOCKS}",
+            "valgrind", "--tool=callgrind", f"--vgdb-poll={POLL_BLOCKS}",
             f"--vgdb-prefix={self.directory}/vgdb", f"--log-file={self.directory}/log",
             f"--callgrind-out-file={self.directory}/out", binary, "serve",
         ]
@@ -65,76 +65,62 @@ class Callgrind:
             os.sched_setaffinity(0, cores)
         await_ready(self.process, self.port, log)
         self._nudge = Connection(self.port)
-        self._command("instrumentation on")
+        self._known: set[Path] = set()
 
-    def zero(self) -> None:
-        """Forgets what was counted so far."""
-        self._command("zero")
+    def dump(self) -> list[Path]:
+        """Has callgrind write what it counted since the last dump, and begin anew from zero.
 
-    def dump(self) -> Path:
-        """Writes what was counted since `zero` into a file."""
-        known = set(self.directory.glob("out.*"))
-        self._command("dump")
-        fresh = set(self.directory.glob("out.*")) - known
-        if not fresh:
-            raise EnvironmentFailure("callgrind wrote no file")
-        # Should the command have been obeyed twice, the first file has it all: a dump begins anew from zero.
-        return min(fresh, key=lambda file: int(file.suffix[1:]))
+        vgdb loses a command now and then, and can say that one was obeyed which was not; only the file is proof. Should
+        a command that was given up be obeyed after all, its file comes with those of the next call: none is lost, and
+        none is counted twice.
+        """
+        for _ in range(ATTEMPTS):
+            self._command("dump")
+            fresh = {file for file in {*self.directory.glob("out.*")} - self._known if _TOTAL.search(file.read_text())}
+            if fresh:
+                self._known |= fresh
+                return sorted(fresh)
+            if self.process.poll() is not None:
+                break
+        log = (self.directory / "log").read_text()[-2000:]
+        raise EnvironmentFailure(f"callgrind writes nothing (exit code {self.process.poll()}): {log}")
 
     def _command(self, command: str) -> None:
-        """Has valgrind obey, and waits until it has. Now and then a command is lost; it is then given again."""
-        for _ in range(ATTEMPTS):
-            if self._obeyed(command):
-                return
-        raise EnvironmentFailure(f"valgrind does not obey `{command}`: {(self.directory / 'log').read_text()[-2000:]}")
-
-    def _obeyed(self, command: str) -> bool:
-        """Whether valgrind obeyed in time.
+        """Gives valgrind a command and waits until vgdb says that it was obeyed, or for long enough.
 
         A process that waits in a system call sees no command. vgdb could wake it with ptrace, which containers may
         forbid; a request wakes it just as well.
         """
         vgdb = subprocess.Popen(
-            ["vgdb", f"--pid={self.process.pid}", f"--vgdb-prefix={self.directory}/vgdb", "--max-invoke-ms=0",
-             *command.split()],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            ["vgdb", f"--pid={self.process.pid}", f"--vgdb-prefix={self.directory}/vgdb", "--max-invoke-ms=0", command],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + ATTEMPT_SECONDS
         pause = HANDOVER_SECONDS
-        while True:
+        while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                said, _ = vgdb.communicate(timeout=pause)
+                vgdb.wait(pause)
+                return
             except subprocess.TimeoutExpired:
-                if self.process.poll() is not None:
-                    stop(vgdb)
-                    raise EnvironmentFailure(f"the gateway ended: {self.process.returncode}") from None
-                if time.monotonic() > deadline:
-                    stop(vgdb)
-                    return False
                 self._nudge.send(request("GET", "/health/live"))
                 pause = NUDGE_SECONDS
-                continue
-            if vgdb.returncode != 0:
-                raise EnvironmentFailure(f"vgdb: {said.strip()}")
-            return True
+        stop(vgdb)
 
 
 _NAME = re.compile(r"^(c?(?:fn|fl|fi|fe|ob))=\((\d+)\)(?: (.*))?$")
 _COST = re.compile(r"^[+\-*\d]\d*(?: (\d+))?$")
-_TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
+# The last line: a dump without it is not finished yet.
+_TOTAL = re.compile(r"^totals: (\d+)", re.MULTILINE)
 
 
-def total(dump: Path) -> int:
-    """All instructions of a dump."""
-    found = _TOTAL.search(dump.read_text())
-    if not found:
-        raise EnvironmentFailure(f"{dump}: callgrind has written no total")
-    return int(found[1])
+def total(dumps: list[Path]) -> int:
+    """All instructions of these dumps."""
+    return sum(int(found[1]) for dump in dumps if (found := _TOTAL.search(dump.read_text())))
 
 
 @dataclass
 class Profile:
-    """Where the instructions of a dump went, all threads together.
+    """Where the instructions of dumps went, all threads together.
 
     callgrind_annotate has a line for each function *and* each file inlined into it, which hides the dear ones among
     pieces of the standard library. Here a function is one line, and the files are kept beside it.
@@ -151,27 +137,37 @@ class Profile:
     """function → caller → how often"""
 
     def inclusive(self) -> Counter[str]:
-        """function → instructions with those of all that it calls. Some recursion counts twice; what then exceeds the
-        total is left out."""
+        """function → instructions with those of all that it calls. Left out are loops of threads, which were called
+        before, and recursion that counts twice."""
         found = Counter(self.own)
         for function, callers in self.calls.items():
             for caller, spent in callers.items():
                 if caller != function:
                     found[caller] += spent
-        return Counter({function: spent for function, spent in found.items() if spent <= self.total})
+        kept = (name for name, spent in found.items() if self.times(name) and spent <= self.total)
+        return Counter({name: found[name] for name in kept})
 
     def times(self, function: str) -> int:
         """How often a function was called."""
-        return sum(self.called[function].values())
+        return sum(self.called.get(function, {}).values())
 
 
-def read(dump: Path) -> Profile:
+def read(dumps: list[Path]) -> Profile:
+    """Reads dumps as one."""
+    profile = Profile()
+    for dump in dumps:
+        _add(dump, profile)
+    profile.total = profile.own.total()
+    return profile
+
+
+def _add(dump: Path, profile: Profile) -> None:
     """Reads a dump (https://valgrind.org/docs/manual/cl-format.html): names are numbers after their first use, lines
     without a key are costs of the function above, and the line after `calls=` is the cost of these calls."""
-    profile = Profile()
     names: dict[tuple[str, str], str] = {}
     function = callee = file = ""
-    calls = 0
+    # How often, from `calls=` to the next line; 0: the call began before this dump.
+    calls: int | None = None
     for line in dump.read_text().splitlines():
         if named := _NAME.match(line):
             key, number, name = named.groups()
@@ -187,12 +183,10 @@ def read(dump: Path) -> Profile:
             calls = int(line.removeprefix("calls=").split()[0])
         elif cost := _COST.match(line):
             spent = int(cost[1] or 0)
-            if calls:
+            if calls is not None:
                 profile.calls[callee][function] += spent
                 profile.called[callee][function] += calls
-                calls = 0
+                calls = None
             else:
                 profile.own[function] += spent
                 profile.files[function][file] += spent
-    profile.total = profile.own.total()
-    return profile

@@ -116,17 +116,17 @@ class Counter:
     def profile(self, case: Case) -> callgrind.Profile:
         """Where the instructions of `REQUESTS` requests go."""
         self._warm_up(case)
-        dump = self._counted(lambda: self._send(case))
+        dumps = self._counted(lambda: self._send(case))
         self._clean(case)
-        return callgrind.read(dump)
+        return callgrind.read(dumps)
 
     def idle(self) -> float:
         """Instructions in a second without requests, most seconds."""
         found = [callgrind.total(self._counted(lambda: time.sleep(1))) for _ in range(RUNS)]
         return max(0.0, statistics.median(found) - self._commands)
 
-    def _counted(self, work: Callable[[], None]) -> Path:
-        self.gateway.zero()
+    def _counted(self, work: Callable[[], None]) -> list[Path]:
+        self.gateway.dump()
         work()
         return self.gateway.dump()
 

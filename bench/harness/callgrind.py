@@ -70,9 +70,8 @@ class Callgrind:
     def dump(self) -> list[Path]:
         """Has callgrind write what it counted since the last dump, and begin anew from zero.
 
-        vgdb loses a command now and then, and can say that one was obeyed which was not; only the file is proof. Should
-        a command that was given up be obeyed after all, its file comes with those of the next call: none is lost, and
-        none is counted twice.
+        vgdb has been seen to say that a command was obeyed which was not; only the file is proof. Should a command that
+        was given up be obeyed after all, its file comes with those of the next call: nothing is lost or counted twice.
         """
         for _ in range(ATTEMPTS):
             self._command("dump")

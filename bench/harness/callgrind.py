@@ -29,6 +29,7 @@ PATIENCE = {
     "ROWGATE_DATABASE_ACQUIRE_TIMEOUT": "60s",
     "ROWGATE_LIMITS_DEADLINE": "300s",
 }
+START_SECONDS = 300
 ATTEMPTS, ATTEMPT_SECONDS = 8, 15
 # vgdb needs about this long to hand a command over; only then is a nudge of any use.
 HANDOVER_SECONDS = 0.1
@@ -63,7 +64,7 @@ class Callgrind:
             self.process = environment.start(command, log, env)
         finally:
             os.sched_setaffinity(0, cores)
-        await_ready(self.process, self.port, log)
+        await_ready(self.process, self.port, log, patience=START_SECONDS)
         self._nudge = Connection(self.port)
         self._known: set[Path] = set()
 

@@ -115,9 +115,11 @@ def is_ready(port: int) -> bool:
         return False
 
 
-def await_ready(process: subprocess.Popen[bytes], port: int, log: Path, interval: float = 0.05) -> None:
+def await_ready(
+    process: subprocess.Popen[bytes], port: int, log: Path, interval: float = 0.05, patience: float = START_SECONDS
+) -> None:
     """Waits until a gateway is ready; raises EnvironmentFailure with its log if it ends or takes too long."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + patience
     while not is_ready(port):
         if process.poll() is not None or time.monotonic() > deadline:
             raise EnvironmentFailure(f"no gateway on port {port}:\n{log.read_text(errors='replace')[-4000:]}")

@@ -29,6 +29,10 @@ deny:
 bench:
     bench/run
 
+# Instructions per request, held against their budget
+count:
+    bench/count --check
+
 # What verifying and remembering tokens costs
 bench-tokens:
     bench/tokens

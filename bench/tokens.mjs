@@ -1,9 +1,9 @@
-// Helps bench/tokens: an issuer with one key of each kind, and files of tokens that it signed.
+// Helps bench/tokens, bench/run and bench/growth: an issuer with one key of each kind, and files of tokens that it signed.
 //
-//   node bench/tokens.mjs DIRECTORY NUMBER
+//   node bench/tokens.mjs DIRECTORY NUMBER [ALGORITHM,ALGORITHM…]
 //
 // serves its key set on a free port until it is ended, and writes into DIRECTORY: `issuer` (its URL) and, for each
-// algorithm, NUMBER tokens of 1,000 users, one in each line. Their claims are those of an ordinary access token.
+// algorithm (all, or those named), NUMBER tokens of 1,000 users, one in each line. Their claims are those of an ordinary access token.
 import { createServer } from 'node:http';
 import { createSign, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { renameSync, writeFileSync } from 'node:fs';
@@ -46,7 +46,7 @@ const server = createServer((_, response) => {
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const now = Math.floor(Date.now() / 1000);
-  for (const alg of Object.keys(keys)) {
+  for (const alg of process.argv[4]?.split(',') ?? Object.keys(keys)) {
     const tokens = Array.from({ length: number }, (_, index) => token(alg, index, issuer, now));
     writeFileSync(join(directory, alg), tokens.join('\n') + '\n');
   }

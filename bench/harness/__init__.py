@@ -1,0 +1,1 @@
+"""What the benchmarks share: a fresh environment, load, figures of processes, and how results are written."""

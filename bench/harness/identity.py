@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from statistics import median
 
 from . import floor, variants
@@ -151,11 +152,10 @@ def make(database: Database, claims: str) -> None:
 def measured(
     database: Database, claims: str, which: Sequence[Step], rounds: int, seconds: float
 ) -> dict[str, Series]:
-    """Each step in turn, so often, so long. Rounds begin at different steps: none always follows the same start."""
+    """Each step once in each round, so long, in an order that differs: none always follows the same one."""
     series = {step.name: Series() for step in which}
     for number in range(rounds):
-        first = number * len(which) // rounds
-        for step in (*which[first:], *which[:first]):
+        for step in Random(number).sample(which, len(which)):
             cpu, rate = _round(database, claims, step, seconds)
             series[step.name].cpu.append(cpu)
             series[step.name].rate.append(rate)

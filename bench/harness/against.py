@@ -125,6 +125,7 @@ def schema(users: int, rows: int) -> str:
     """SQL that makes and fills the table in another server's database."""
     table_and_policies = [
         (SQL / "migrations/V1__todos.sql").read_text(),
+        (SQL / "migrations/V3__todos_in_order.sql").read_text(),
         (SQL / "policies/todos.sql").read_text(),
         (SQL / "grants/todos.sql").read_text(),
         "grant usage on schema public to authenticated, anonymous;\n",

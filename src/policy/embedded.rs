@@ -45,8 +45,11 @@ const fn entry((path, text): (&'static str, &'static str)) -> DirEntry<'static> 
     DirEntry::File(File::new(path, text.as_bytes()))
 }
 
-static MIGRATIONS: [DirEntry<'static>; 2] =
-    [entry(sql!("migrations/V1__todos.sql")), entry(sql!("migrations/V2__user_messages.sql"))];
+static MIGRATIONS: [DirEntry<'static>; 3] = [
+    entry(sql!("migrations/V1__todos.sql")),
+    entry(sql!("migrations/V2__user_messages.sql")),
+    entry(sql!("migrations/V3__todos_in_order.sql")),
+];
 static GRANTS: [DirEntry<'static>; 3] = [
     entry(sql!("grants/api_roles.sql")),
     entry(sql!("grants/todos.sql")),

@@ -292,10 +292,10 @@ async fn schemas_that_are_not_managed_are_left_alone() {
 #[tokio::test]
 async fn a_table_that_is_open_without_row_level_security_is_warned_of() {
     let project = Project::migrated().await;
-    project.write("migrations/V3__notes.sql", "create table notes (a int);");
+    project.write("migrations/V4__notes.sql", "create table notes (a int);");
     project.write("grants/notes.sql", "grant select on notes to anonymous;");
     let report = project.migrate().await.unwrap();
-    assert_eq!(report.migrations, ["V3__notes"]);
+    assert_eq!(report.migrations, ["V4__notes"]);
     let warning =
         "anonymous may use all rows of public.notes: row level security is not enabled on it";
     assert_eq!(report.warnings, [warning]);

@@ -1,6 +1,7 @@
 //! What the database believes: claims that a gateway sealed for this very connection, and nothing else.
 
 mod hostile_sessions;
+mod plans;
 mod refusals;
 mod rows;
 pub(crate) mod secrecy;

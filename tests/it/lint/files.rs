@@ -109,7 +109,7 @@ async fn a_mistake_is_found_before_it_is_applied_with_its_line() {
 #[tokio::test]
 async fn a_pending_migration_is_looked_at_too() {
     let project = Project::new().await;
-    project.append("migrations/V3__plans.sql", "-- Prices.\ncreate table plans (id int);\n");
+    project.append("migrations/V4__plans.sql", "-- Prices.\ncreate table plans (id int);\n");
     project.append("grants/plans.sql", "grant select on plans to anonymous;\n");
     let outcome = project.lint(Scope::Files).await;
     assert_eq!(found(&outcome), [("RG-L001", "public.plans".to_owned(), Some(2))]);
@@ -218,7 +218,7 @@ async fn mechanical_mistakes_are_mended_in_the_files_and_nothing_else_is_touched
              user_id text not null); create index on {name} (user_id);\n"
         )
     };
-    project.append("migrations/V3__notes.sql", &(table("notes") + &table("drafts")));
+    project.append("migrations/V4__notes.sql", &(table("notes") + &table("drafts")));
     project.append(
         "grants/notes.sql",
         "grant select, update, truncate on notes to authenticated;\n\

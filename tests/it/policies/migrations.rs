@@ -9,13 +9,13 @@ use crate::harness::cluster::{TEST_PASSWORD, connect};
 #[tokio::test]
 async fn a_new_migration_runs_once_and_the_policies_after_it() {
     let project = Project::migrated().await;
-    project.write("migrations/V3__notes.sql", "create table notes (user_id text);\n");
+    project.write("migrations/V4__notes.sql", "create table notes (user_id text);\n");
     project.write("grants/notes.sql", "grant select on all tables in schema public to anonymous;");
     let report = project.migrate().await.unwrap();
-    assert_eq!(report.migrations, ["V3__notes"]);
-    project.write("migrations/V4__more.sql", "create table more (user_id text);\n");
+    assert_eq!(report.migrations, ["V4__notes"]);
+    project.write("migrations/V5__more.sql", "create table more (user_id text);\n");
     let report = project.migrate().await.unwrap();
-    assert_eq!(report.migrations, ["V4__more"]);
+    assert_eq!(report.migrations, ["V5__more"]);
     // The grants file did not change, but what it says now covers another table.
     assert!(super::may(&project.database.owner().await, "anonymous", "more", "select").await);
     assert!(project.migrate().await.unwrap().is_unchanged());
@@ -24,20 +24,20 @@ async fn a_new_migration_runs_once_and_the_policies_after_it() {
 #[tokio::test]
 async fn a_failing_migration_names_its_line_and_leaves_no_trace() {
     let project = Project::migrated().await;
-    project.write("migrations/V3__good.sql", "create table good (a int);");
+    project.write("migrations/V4__good.sql", "create table good (a int);");
     project.write(
-        "migrations/V4__bad.sql",
+        "migrations/V5__bad.sql",
         "create table bad (a int);\n\ninsert into bad\n  values ('x');\n",
     );
     let error = project.migrate().await.unwrap_err();
     let PolicyError::Statement(refused) = &error else { panic!("{error}") };
-    assert_eq!(refused.path, project.path("migrations/V4__bad.sql"));
+    assert_eq!(refused.path, project.path("migrations/V5__bad.sql"));
     assert_eq!((refused.line, refused.sqlstate.as_str()), (4, "22P02"), "{error}");
     let owner = project.database.owner().await;
     let row = owner.query_one("select to_regclass('good') is null", &[]).await.unwrap();
     assert!(row.get::<_, bool>(0));
-    project.write("migrations/V4__bad.sql", "create table bad (a int);");
-    assert_eq!(project.migrate().await.unwrap().migrations, ["V3__good", "V4__bad"]);
+    project.write("migrations/V5__bad.sql", "create table bad (a int);");
+    assert_eq!(project.migrate().await.unwrap().migrations, ["V4__good", "V5__bad"]);
 }
 
 #[tokio::test]
@@ -73,11 +73,11 @@ async fn a_missing_or_renamed_migration_is_refused_by_name() {
 #[tokio::test]
 async fn a_migration_older_than_the_newest_applied_one_is_refused() {
     let project = Project::migrated().await;
-    project.write("migrations/V4__later.sql", "select 1;");
+    project.write("migrations/V5__later.sql", "select 1;");
     project.migrate().await.unwrap();
-    project.write("migrations/V3__earlier.sql", "select 1;");
+    project.write("migrations/V4__earlier.sql", "select 1;");
     let error = project.migrate().await.unwrap_err();
-    let path = project.path("migrations/V3__earlier.sql");
+    let path = project.path("migrations/V4__earlier.sql");
     assert!(matches!(&error, PolicyError::OutOfOrder { path: p } if *p == path), "{error}");
 }
 

@@ -230,7 +230,7 @@ async fn the_files_are_tested_unless_the_database_is_to_be() {
     let live = project.test_with(Settings { stage: Stage::AsItIs, ..PLAIN }).await;
     assert_eq!(live.failures().count(), 1, "{live}");
 
-    project.write("migrations/V3__notes.sql", "create table notes (user_id text);");
+    project.write("migrations/V4__notes.sql", "create table notes (user_id text);");
     project.write("grants/notes.sql", "grant select on notes to anonymous;");
     let text = "-- test: notes\n-- anonymous\nselect * from notes;\n-- rows: 0\n";
     project.only_tests(text);
@@ -245,7 +245,7 @@ async fn the_files_are_tested_unless_the_database_is_to_be() {
 async fn the_owner_is_subject_to_policies_again_once_the_rows_are_there() {
     let project = Project::migrated().await;
     project.write(
-        "migrations/V3__count.sql",
+        "migrations/V4__count.sql",
         "create function count_todos() returns bigint language sql security definer \
          set search_path = public as 'select count(*) from todos';",
     );

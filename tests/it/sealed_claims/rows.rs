@@ -140,5 +140,5 @@ async fn own_rows_are_found_by_an_index() {
     let caller = Caller::new().await;
     let _superuser = owner_with_rows(&caller).await;
     let plan = plan(&caller, "select * from todos").await;
-    assert!(plan.contains("todos_user_id_idx"), "{plan}");
+    assert!(plan.contains("todos_user_id_id_idx"), "{plan}");
 }

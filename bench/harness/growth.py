@@ -102,7 +102,7 @@ def by_tokens(ground: Ground, values: tuple[int, ...]) -> list[Point]:
 
 DIMENSIONS = (
     Dimension("users", (10, 100, 1_000, 10_000), by_users),
-    Dimension("tokens", (1, 100, 10_000, 30_000, 100_000), by_tokens),
+    Dimension("tokens", (1, 100, 10_000, 20_000, 30_000, 50_000), by_tokens),
     Dimension("connections", (1, 4, 16, 64, 256, 1_000), by_connections),
     Dimension("rows", (1, 10, 100, 1_000, LONGEST_ANSWER), by_rows),
     Dimension("policies", (1, 5, 20, 50, 100, 200), by_policies),

@@ -50,8 +50,8 @@ WORDS = {
     "policies": Words(
         "Policies for one table", "permissive policies for the same command",
         "PostgreSQL joins permissive policies with OR. Each `(select auth.user_id())` is evaluated by itself, once for a "
-        "statement, and each policy is one more part of the plan: it may become one more look into the index, and "
-        "PostgreSQL does not notice that two policies say the same. The gateway knows nothing of policies, and its own "
+        "statement, and each policy is one more part of the plan, with looks into the index of its own, even though all of them "
+        "here come to the same rows (expressions that are equal to the letter PostgreSQL takes for one). The gateway knows nothing of policies, and its own "
         "cost does not change. Whoever has many policies of this kind writes them as one with OR inside; "
         "`rowgate policies lint` finds them.",
     ),

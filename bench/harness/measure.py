@@ -16,6 +16,10 @@ from .process import Cluster
 from .workloads import Workload
 
 
+# Rate and CPU time are taken over nearly the same time. Where they do not fit together, the load generator was not on time.
+PLAUSIBLE = 1.1
+
+
 @dataclass(frozen=True)
 class Sample:
     """What one run found. Latencies in µs; CPU in µs for each request; memory in bytes; None: not measured."""
@@ -65,10 +69,14 @@ def of_server(
     except load.LoadFailure as failure:
         say(f"FAILED: {failure}")
         return Failed(str(failure))
+    gateway_cpu = (process.cpu_us(server) - server_before) / found.requests if server is not None else None
+    database_cpu = (cluster.cpu_us() - cluster_before) / found.requests if cluster is not None else None
+    busy = found.rate * ((gateway_cpu or 0) + (database_cpu or 0)) / 1e6
+    if busy > process.cores() * PLAUSIBLE:
+        return Failed(f"no machine of {process.cores()} cores spends {busy:.1f} s of CPU time in a second")
     return Sample(
         rate=found.rate, p50=found.p50, p99=found.p99, p999=found.p999,
-        gateway_cpu=(process.cpu_us(server) - server_before) / found.requests if server is not None else None,
-        database_cpu=(cluster.cpu_us() - cluster_before) / found.requests if cluster is not None else None,
+        gateway_cpu=gateway_cpu, database_cpu=database_cpu,
         resident=process.peak_resident(server) if server is not None else None,
     )
 

@@ -32,6 +32,11 @@ def cpu_us(pid: int) -> int:
         raise ProcessLookupError(f"no process {pid}") from error
 
 
+def cores() -> int:
+    """Cores that this program and what it starts may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def _stat(pid: int) -> list[str]:
     # The second field, the name, may hold spaces and parentheses; what comes after the last one does not.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -135,7 +140,7 @@ def machine() -> Machine:
 
     changed = git("status", "--porcelain", "--untracked-files=normal", "--", *MEASURED_PATHS).stdout.strip() != ""
     return Machine(
-        cores=len(os.sched_getaffinity(0)),
+        cores=cores(),
         cpu=_cpu_model(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         kernel=platform.release(),

@@ -126,13 +126,16 @@ async fn seal_for_harmless_roles(
     observer: &Observer,
 ) -> Result<(Arc<Sealing>, Arc<Standing>), ServeError> {
     let database = &config.database;
-    let anonymous = log_in(config, &database.anonymous, began, observer).await?;
+    let prover =
+        async { control::connect(&database.authenticated).await.map_err(ServeError::Login) };
+    let (anonymous, prover) =
+        tokio::try_join!(log_in(config, &database.anonymous, began, observer), prover)?;
     let mut mapped = Vec::new();
     for role in &database.roles {
         mapped.push(log_in(config, &role.url, began, observer).await?);
     }
     let mut watch = RoleWatch::new(database, observer.clone());
-    let sealing = Arc::new(sealing(config, &anonymous, &mapped, observer).await?);
+    let sealing = Arc::new(sealing(config, &anonymous, &mapped, prover, observer).await?);
     watch.first(authenticated).await?;
     let standing = Arc::new(Standing::default());
     watch.spawn(&standing);
@@ -156,11 +159,12 @@ async fn log_in(
 }
 
 /// Finds out how claims are to be sealed, and makes sure that every role's requests would be believed, and
-/// forged ones would not.
+/// forged ones would not. `prover`: a connection as `authenticated` over which keys are tried from now on.
 async fn sealing(
     config: &Config,
     anonymous: &Client,
     mapped: &[Client],
+    prover: Client,
     observer: &Observer,
 ) -> Result<Sealing, ServeError> {
     let database = &config.database;
@@ -168,7 +172,6 @@ async fn sealing(
     let installed = sealing::installed(anonymous).await.map_err(unasked)?;
     let chosen = sealing::choose(config.seal.method, installed, database.pooler);
     let Some(version) = chosen.map_err(|error| ServeError::Sealing(error.to_string()))? else {
-        let prover = control::connect(&database.authenticated).await.map_err(ServeError::Login)?;
         let keyring = keyring(config, prover, observer).await?;
         prove(anonymous, &keyring.sealer()).await?;
         for (role, client) in database.roles.iter().zip(mapped) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
@@ -56,10 +56,18 @@ pub async fn gateway(
     // Everything else waits for the database to be there, and then happens at once.
     let authenticated = log_in(&config, &database.authenticated, began, &observer).await?;
     let gate = Arc::new(Gate::start(Rules::new(&config.limits)).map_err(ServeError::Thread)?);
+    // A task, because what follows from the catalogue takes some milliseconds to work out.
+    let catalog = tokio::spawn(Catalog::load(
+        database.authenticated.clone(),
+        Arc::clone(&gate),
+        observer.clone(),
+    ));
     let catalog = async {
-        let url = database.authenticated.clone();
-        let loaded = Catalog::load(url, Arc::clone(&gate), observer.clone()).await;
-        loaded.map_err(|source| ServeError::Database { seconds: began.elapsed().as_secs(), source })
+        let loaded = catalog.await.map_err(given_up)?;
+        loaded.map_err(|source| {
+            let seconds = began.elapsed().as_secs();
+            ServeError::Database { seconds, source }
+        })
     };
     let (catalog, (sealing, standing), revocations) = tokio::try_join!(
         Box::pin(catalog),
@@ -67,7 +75,7 @@ pub async fn gateway(
         Box::pin(revocations::start(&config, &observer)),
     )?;
     catalog.spawn_refresher();
-    let issuers = issuers.await.map_err(|error| ServeError::Thread(io::Error::other(error)))??;
+    let issuers = issuers.await.map_err(given_up)??;
     let authenticator =
         Authenticator::of(issuers, &config.auth, &subject_key(&sealing)?, observer.clone())?
             .with_revocations(revocations);
@@ -105,6 +113,11 @@ pub async fn gateway(
     let places = places(&config);
     let gateway = Gateway { config, authenticator, sessions, standing, places, observer, cors };
     Ok((gateway, cleanups))
+}
+
+/// A task that panicked, or was cancelled with the runtime.
+fn given_up(error: JoinError) -> ServeError {
+    ServeError::Thread(io::Error::other(error))
 }
 
 /// Starts fetching the issuers' keys. The system's root certificates are hundreds of files, which are read on

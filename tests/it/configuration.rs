@@ -509,6 +509,20 @@ fn limits_on_callers_and_addresses_are_numbers_or_words() {
     assert!(error.contains("server.trusted_proxies") && error.contains("limits.parameters"));
 }
 
+#[test]
+fn threads_are_a_number_or_left_to_the_machine() {
+    let threads = |value: &str| {
+        let file = format!("[server]\nthreads = {value}");
+        Sources::minimal().file(&file).load().map(|config| config.server.threads)
+    };
+    assert_eq!(Sources::minimal().config().server.threads, None);
+    assert_eq!(threads("'auto'").unwrap(), None);
+    assert_eq!(threads("3").unwrap(), Some(3));
+    for value in ["0", "257", "'half'", "-1"] {
+        assert!(threads(value).is_err(), "{value}");
+    }
+}
+
 const ROLE: &str = "[[role]]\nclaim = 'app_role'\nvalue = 'support'\nrole = 'support_agent'\n";
 
 #[test]

@@ -260,3 +260,43 @@ async fn no_secret_is_printed_by_a_run_that_meets_every_kind_of_request() {
         assert_eq!(around, None, "{secret} was printed");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_leaves_one_line_unless_the_filter_drops_it() {
+    let (database, issuer) = (cluster::fresh_database().await, FakeIssuer::start().await);
+    let authorization = format!("Bearer {}", issuer.token("alice").sign());
+    for (filter, expected) in [("info", 1), ("warn", 0), ("warn,rowgate=info", 1)] {
+        let mut environment = environment(&database, &issuer);
+        environment.insert("ROWGATE_LOG_FILTER", filter.to_owned());
+        // Where the addresses are read from would be dropped, too.
+        environment.insert("ROWGATE_SERVER_LISTEN", format!("127.0.0.1:{}", free_port()));
+        let address = environment["ROWGATE_SERVER_LISTEN"].clone();
+        let process = Process::start(&environment);
+        await_listener(&address).await;
+        for (number, status) in [(1, 200), (2, 400)] {
+            let body = format!(r#"{{"query":"select {number} / (2 - {number})"}}"#);
+            assert_eq!(post(&address, &authorization, &body).await.0, status);
+        }
+        let printed = tokio::task::spawn_blocking(move || process.end()).await.unwrap();
+        let lines = printed.matches(r#""level":"INFO","message":"request","id":""#).count();
+        assert_eq!(lines, 2 * expected, "{filter}: {printed}");
+        for part in [r#""status":200,"rows":1,"#, r#""status":400,"code":"22012","rows":0,"#] {
+            assert_eq!(printed.matches(part).count(), expected, "{filter}: {part}: {printed}");
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+async fn await_listener(address: &str) {
+    for _ in 0..400 {
+        if tokio::net::TcpStream::connect(address).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nobody listens on {address}");
+}

@@ -29,10 +29,11 @@ WORDS = {
     ),
     "tokens": Words(
         "Tokens", "distinct tokens in rotation",
+        "The tokens are of 1,000 users in turn, so that PostgreSQL, too, reads other rows each time. "
         "A remembered token is found by a keyed hash; how many there are changes only what stays in the processor's "
         "caches. `auth.token_cache_entries` (20,000 by default) and `auth.token_cache_bytes` bound the memory. Beyond "
         "that, tokens that come in rotation displace each other: a growing part of them is verified again each time, and "
-        "the line rises by the cost of a signature ([TOKENS.md](TOKENS.md)). It ends where all of them are.",
+        "the line rises by the cost of a signature ([TOKENS.md](TOKENS.md)), up to where all of them are.",
     ),
     "connections": Words(
         "Client connections", "client connections",
@@ -49,11 +50,12 @@ WORDS = {
     ),
     "policies": Words(
         "Policies for one table", "permissive policies for the same command",
-        "PostgreSQL joins permissive policies with OR. Each `(select auth.user_id())` is evaluated by itself, once for a "
-        "statement, and each policy is one more part of the plan, with looks into the index of its own, even though all of them "
-        "here come to the same rows (expressions that are equal to the letter PostgreSQL takes for one). The gateway knows nothing of policies, and its own "
-        "cost does not change. Whoever has many policies of this kind writes them as one with OR inside; "
-        "`rowgate policies lint` finds them.",
+        "PostgreSQL joins permissive policies with OR. Those measured here say whose row it is, and one thing more that "
+        "differs. It takes what all of them share out of the OR (`canonicalize_qual`), so that the index still finds the "
+        "rows and the caller is asked for once; what differs is made ready anew for each execution, which is the slope. "
+        "Policies that share nothing are another matter: one that looks at a claim only takes the index away from all the "
+        "others, and `rowgate policies lint` warns of what such sets cost. The gateway knows nothing of policies, and its "
+        "own cost does not change.",
     ),
     "texts": Words(
         "Distinct statement texts", "distinct texts in rotation",
@@ -70,22 +72,26 @@ def report(found: Figures) -> str:
     """The whole of GROWTH.md."""
     return "\n\n".join([
         "# Growth",
-        f"Written by `bench/growth` ([how to run it](README.md)) on {found['date']}: {found['machine_sentence']}; PostgreSQL "
-        f"{found['postgres']}; load average before it began {found['load_before']:.2f}. A request selects ten of the "
-        "caller's rows unless it says otherwise, over 16 connections unless these are what grows. One thing grows at a "
-        f"time. Medians of {found['rounds']} rounds of {found['seconds']} s (1 s with a single connection), taken in turn, "
-        "after a run that fills the caches. CPU is that of whole processes, for each request.",
+        "Written by `bench/growth` ([how to run it](README.md)). A request selects ten of the caller's rows unless it says "
+        "otherwise, over 16 connections unless these are what grows. One thing grows at a time. Figures are medians of "
+        "rounds taken in turn, after a run that fills the caches; those of one connection are of 1 s each. CPU is that of "
+        "whole processes, for each request.",
         "![CPU time of a request as one thing grows](growth.svg)",
-        *(section(name, points) for name, points in found["dimensions"].items()),
+        *(section(name, found[name]) for name in WORDS if name in found),
     ]) + "\n"
 
 
-def section(name: str, points: list[Figures]) -> str:
+def section(name: str, found: Figures) -> str:
     """One dimension."""
-    words = WORDS[name]
+    words, points = WORDS[name], found["points"]
     head = [words.x_title, "req/s", "p99", "gateway CPU", "PostgreSQL CPU", "memory", "one connection: p50",
             "gateway CPU to the first"]
-    return f"## {words.title}\n\n{table(head, [row(point, points[0]) for point in points])}\n\n{words.why}"
+    how = (
+        f"*{found['rounds']} rounds of {found['seconds']} s, {found['date']}: {found['machine_sentence']}; PostgreSQL "
+        f"{found['postgres']}.*"
+    )
+    rows = table(head, [row(point, points[0]) for point in points])
+    return f"## {words.title}\n\n{rows}\n\n{words.why}\n\n{how}"
 
 
 def row(point: Figures, first: Figures) -> list[str]:
@@ -104,7 +110,7 @@ def row(point: Figures, first: Figures) -> list[str]:
 
 def drawing(found: Figures) -> str:
     """growth.svg: a chart for each dimension, two beside each other."""
-    dimensions = list(found["dimensions"].items())
+    dimensions = [(name, found[name]["points"]) for name in WORDS if name in found]
     height = 330
     page = chart.Drawing(1060, 60 + height * -(-len(dimensions) // 2), "CPU time of a request as one thing grows")
     for index, (name, points) in enumerate(dimensions):

@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::MakeWriter;
 const GATHERING: Duration = Duration::from_millis(20);
 /// Bytes that may wait while nobody reads; further lines are dropped, and counted.
 const WAITING: usize = 16 * 1024 * 1024;
+/// How long the end of the process waits for whoever reads the last lines.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// A buffer that grew beyond this many bytes is given back.
 const KEEP: usize = 1024 * 1024;
 
@@ -28,6 +30,8 @@ struct Shared {
     state: Mutex<State>,
     /// For the writer: a first line is there, or the end has come.
     changed: Condvar,
+    /// For the guard: the writer has ended.
+    ended: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -36,14 +40,12 @@ struct State {
     /// Lines for which there was no room.
     dropped: u64,
     closed: bool,
+    ended: bool,
 }
 
-/// Writes what is still waiting when it is dropped, and ends the thread.
+/// When it is dropped, what is still waiting is written, if somebody reads it in time, and the thread ends.
 #[derive(Debug)]
-pub struct LinesGuard {
-    lines: Lines,
-    writer: Option<JoinHandle<()>>,
-}
+pub struct LinesGuard(Lines);
 
 impl Lines {
     /// Starts the thread that writes to `out`.
@@ -54,9 +56,8 @@ impl Lines {
     pub fn start(out: impl Write + Send + 'static) -> io::Result<(Self, LinesGuard)> {
         let lines = Self::default();
         let shared = Arc::clone(&lines.0);
-        let writer =
-            thread::Builder::new().name("log".to_owned()).spawn(move || write(&shared, out))?;
-        Ok((lines.clone(), LinesGuard { lines, writer: Some(writer) }))
+        thread::Builder::new().name("log".to_owned()).spawn(move || write(&shared, out))?;
+        Ok((lines.clone(), LinesGuard(lines)))
     }
 
     /// Adds one line, its end included.
@@ -110,15 +111,18 @@ fn write(shared: &Shared, mut out: impl Write) {
             spare = lines;
         }
     }
+    shared.state().ended = true;
+    shared.ended.notify_one();
 }
 
 impl Drop for LinesGuard {
     fn drop(&mut self) {
-        self.lines.0.state().closed = true;
-        self.lines.0.changed.notify_one();
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        let shared = &*self.0.0;
+        shared.state().closed = true;
+        shared.changed.notify_one();
+        // A pipe that nobody reads must not keep the process from ending.
+        let writing = |state: &mut State| !state.ended;
+        drop(shared.ended.wait_timeout_while(shared.state(), PATIENCE, writing));
     }
 }
 
@@ -145,6 +149,7 @@ impl MakeWriter<'_> for Lines {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Instant;
 
     use super::*;
 
@@ -201,5 +206,16 @@ mod tests {
         drop(go_on);
         drop(guard);
         assert_eq!(seen.iter().flatten().count(), WAITING);
+    }
+
+    #[test]
+    fn a_reader_that_has_stopped_does_not_hold_up_the_end() {
+        let (reader, seen, _go_on) = reader();
+        let (lines, guard) = Lines::start(reader).unwrap();
+        lines.add(b"first\n");
+        seen.recv().unwrap();
+        let began = Instant::now();
+        drop(guard);
+        assert!((PATIENCE..10 * PATIENCE).contains(&began.elapsed()));
     }
 }

@@ -30,43 +30,40 @@ ONE = """
 wrk.method, wrk.body = {method}, {body}
 for name, value in pairs({headers}) do wrk.headers[name] = value end
 """
-# Requests are made beforehand, so that one token in rotation and a hundred thousand cost wrk the same.
-ROTATION = """
-local threads, requests, at = 0, {{}}, 0
+# Several requests in rotation. They are made beforehand, so that a few of them and many cost wrk the same.
+AROUND = """
+local threads, requests, at = 0, {}, 0
 function setup(thread)
   thread:set("number", threads)
   threads = threads + 1
 end
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+-- Threads begin far apart.
+local function begin()
+  at = math.floor(number * #requests / 2)
+end
+"""
+# Another token each time.
+TOKENS = """
 function init(args)
   for token in io.lines({tokens}) do
     local headers = {headers}
     headers["Authorization"] = "Bearer " .. token
     requests[#requests + 1] = wrk.format({method}, {path}, headers, {body})
   end
-  -- Threads begin far apart.
-  at = math.floor(number * #requests / 2)
-end
-function request()
-  at = at % #requests + 1
-  return requests[at]
+  begin()
 end
 """
 # Another text each time, as many as there are: %N in the body is a number that goes round.
 TEXTS = """
-local threads, requests, at = 0, {{}}, 0
-function setup(thread)
-  thread:set("number", threads)
-  threads = threads + 1
-end
 function init(args)
   for n = 1, {texts} do
     requests[n] = wrk.format({method}, {path}, {headers}, (string.gsub({body}, "%%N", tostring(n))))
   end
-  at = math.floor(number * #requests / 2)
-end
-function request()
-  at = at % #requests + 1
-  return requests[at]
+  begin()
 end
 """
 
@@ -126,9 +123,9 @@ class Target:
             "headers": "{" + ", ".join(f"[{lua(name)}] = {lua(value)}" for name, value in headers.items()) + "}",
         }
         if self.tokens is not None:
-            return ROTATION.format(tokens=lua(str(self.tokens)), **values) + REPORT
+            return AROUND + TOKENS.format(tokens=lua(str(self.tokens)), **values) + REPORT
         if self.texts:
-            return TEXTS.format(texts=self.texts, **values) + REPORT
+            return AROUND + TEXTS.format(texts=self.texts, **values) + REPORT
         return ONE.format(**values) + REPORT
 
 
